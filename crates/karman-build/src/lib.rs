@@ -1,0 +1,1 @@
+//! Targets to one solve request: contexts, Dockerfiles, bases, lowering.

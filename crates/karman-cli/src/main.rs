@@ -1,0 +1,2 @@
+//! The karman binary: arguments, configuration, environment, exit codes.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Requirement and constraint lines: parse, merge, override, explain.

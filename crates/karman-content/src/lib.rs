@@ -1,0 +1,1 @@
+//! Content-addressed blobs and the index: store, leases, GC, crash safety, verification.

@@ -1,0 +1,16 @@
+//! The contract between what plans a build and what runs it: [`SolveRequest`], [`Event`],
+//! [`Session`], [`Backend`].
+//!
+//! Nothing above this crate knows which backend ran; nothing below it knows a Dockerfile.
+
+mod backend;
+mod error;
+mod event;
+mod output;
+mod session;
+
+pub use backend::{Backend, ImageResult, ResolvedImage, SolveRequest, SolveResponse, TargetResult};
+pub use error::{Cause, SolveError};
+pub use event::{Event, EventSink, Stream, VertexStatus};
+pub use output::{Compression, CompressionKind, Export, OutputKind, OutputSpec, OutputSpecError};
+pub use session::{LocalDir, Proxies, SecretSource, Session};

@@ -1,0 +1,268 @@
+//! `--output` specs: `type=oci,dest=x.tar,compression=zstd`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What an output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OutputKind {
+    /// An OCI layout: archive, or directory with `tar=false`.
+    Oci,
+    /// A docker archive.
+    Docker,
+    /// An image in the local store.
+    Image,
+    /// The root filesystem as files in a directory.
+    Local,
+    /// The root filesystem as a tar.
+    Tar,
+    /// Built, not kept as an output.
+    CacheOnly,
+}
+
+/// A layer compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum CompressionKind {
+    /// gzip, the default.
+    #[default]
+    Gzip,
+    /// zstd.
+    Zstd,
+    /// None.
+    Uncompressed,
+}
+
+/// A layer compression with its level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Compression {
+    /// Which.
+    pub kind: CompressionKind,
+    /// How hard; `None` is the default of the kind.
+    pub level: Option<i32>,
+}
+
+/// An output as written, not yet bound to a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputSpec {
+    /// What it is.
+    pub kind: OutputKind,
+    /// Where it goes; `-` is standard output.
+    pub dest: Option<String>,
+    /// All other attributes, checked by [`OutputSpec::bind`].
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// An output bound to a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// What it is.
+    pub kind: OutputKind,
+    /// File or directory; `None` is standard output for archives and nothing for images.
+    pub dest: Option<PathBuf>,
+    /// Whether an OCI layout is one archive (`tar=true`) or a directory.
+    pub archive: bool,
+    /// Names given to the image, besides the target's tags.
+    pub names: Vec<String>,
+    /// Layer compression.
+    pub compression: Compression,
+    /// Whether layers that exist in another compression are made again.
+    pub force_compression: bool,
+    /// Whether times later than the epoch are pulled back to it.
+    pub rewrite_timestamp: bool,
+    /// Whether manifests and configs carry OCI media types (else Docker's).
+    pub oci_media_types: bool,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Why an output spec is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutputSpecError {
+    /// `type=` is missing.
+    #[error("output `{0}` has no `type=`")]
+    NoType(String),
+    /// The type is unknown.
+    #[error("unknown output type `{0}` (want oci, docker, image, local, tar or cacheonly)")]
+    UnknownType(String),
+    /// An attribute is not `key=value`.
+    #[error("output attribute `{0}` is not `key=value`")]
+    NotAPair(String),
+    /// An attribute is unknown.
+    #[error("unknown attribute `{name}` of output type `{kind}`")]
+    UnknownAttribute {
+        /// The attribute.
+        name: String,
+        /// The output type.
+        kind: String,
+    },
+    /// A value cannot be read.
+    #[error("output attribute `{name}={value}` is not valid: {want}")]
+    BadValue {
+        /// The attribute.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        want: &'static str,
+    },
+    /// `dest=` is missing.
+    #[error("output type `{0}` needs `dest=`")]
+    NoDestination(&'static str),
+}
+
+impl OutputSpec {
+    /// Reads a spec: `type=…,key=value,…`, or just a path (files in a directory), or `-` (a tar
+    /// on standard output). Values may be quoted as in CSV.
+    ///
+    /// # Errors
+    /// When the type is missing or unknown, or a field is not `key=value`.
+    pub fn parse(text: &str) -> Result<Self, OutputSpecError> {
+        if text == "-" {
+            return Ok(Self::simple(OutputKind::Tar, "-"));
+        }
+        if !text.contains('=') {
+            return Ok(Self::simple(OutputKind::Local, text));
+        }
+        let mut attributes = BTreeMap::new();
+        for field in split_csv(text) {
+            let (name, value) =
+                field.split_once('=').ok_or_else(|| OutputSpecError::NotAPair(field.clone()))?;
+            attributes.insert(name.trim().to_lowercase(), value.to_owned());
+        }
+        let kind = attributes.remove("type").ok_or_else(|| OutputSpecError::NoType(text.into()))?;
+        let kind = match kind.as_str() {
+            "oci" => OutputKind::Oci,
+            "docker" => OutputKind::Docker,
+            "image" => OutputKind::Image,
+            "local" => OutputKind::Local,
+            "tar" => OutputKind::Tar,
+            "cacheonly" => OutputKind::CacheOnly,
+            _ => return Err(OutputSpecError::UnknownType(kind)),
+        };
+        let dest = attributes.remove("dest");
+        Ok(Self { kind, dest, attributes })
+    }
+
+    fn simple(kind: OutputKind, dest: &str) -> Self {
+        Self { kind, dest: Some(dest.to_owned()), attributes: BTreeMap::new() }
+    }
+
+    /// Checks the attributes and gives the export.
+    ///
+    /// # Errors
+    /// When an attribute is unknown or its value cannot be read, or when a place is missing.
+    pub fn bind(&self) -> Result<Export, OutputSpecError> {
+        let dest = self.dest.as_deref().filter(|d| *d != "-").map(PathBuf::from);
+        let mut export = Export {
+            kind: self.kind,
+            dest,
+            archive: true,
+            names: Vec::new(),
+            compression: Compression::default(),
+            force_compression: false,
+            rewrite_timestamp: false,
+            oci_media_types: self.kind != OutputKind::Docker,
+            annotations: BTreeMap::new(),
+        };
+        for (name, value) in &self.attributes {
+            self.attribute(&mut export, name, value)?;
+        }
+        match (self.kind, &self.dest) {
+            (OutputKind::Local, None) => Err(OutputSpecError::NoDestination("local")),
+            _ => Ok(export),
+        }
+    }
+
+    fn attribute(&self, e: &mut Export, name: &str, value: &str) -> Result<(), OutputSpecError> {
+        let bad = |want| OutputSpecError::BadValue { name: name.into(), value: value.into(), want };
+        let flag = || match value {
+            "true" | "1" | "" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(bad("want true or false")),
+        };
+        match name {
+            "tar" if matches!(self.kind, OutputKind::Oci | OutputKind::Docker) => {
+                e.archive = flag()?
+            }
+            "name" => e.names = value.split(',').map(|n| n.trim().to_owned()).collect(),
+            "compression" => {
+                e.compression.kind = match value {
+                    "gzip" => CompressionKind::Gzip,
+                    "zstd" => CompressionKind::Zstd,
+                    "uncompressed" => CompressionKind::Uncompressed,
+                    _ => return Err(bad("want gzip, zstd or uncompressed")),
+                }
+            }
+            "compression-level" => {
+                e.compression.level = Some(value.parse().map_err(|_| bad("want a number"))?);
+            }
+            "force-compression" => e.force_compression = flag()?,
+            "rewrite-timestamp" => e.rewrite_timestamp = flag()?,
+            "oci-mediatypes" => e.oci_media_types = flag()?,
+            _ => match name.strip_prefix("annotation.") {
+                Some(key) => {
+                    e.annotations.insert(key.to_owned(), value.to_owned());
+                }
+                None => {
+                    let kind = format!("{:?}", self.kind).to_lowercase();
+                    return Err(OutputSpecError::UnknownAttribute { name: name.into(), kind });
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Splits at commas that are not inside double quotes; a doubled quote inside quotes is one.
+fn split_csv(text: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let field = fields.last_mut().unwrap_or_else(|| unreachable!("there is always a field"));
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                field.push('"');
+                chars.next();
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            other => field.push(other),
+        }
+    }
+    fields.retain(|f| !f.is_empty());
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_spec_is_read() {
+        let spec = OutputSpec::parse("type=oci,dest=x.tar,compression=zstd,compression-level=9");
+        let export = spec.and_then(|s| s.bind()).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(export.kind, OutputKind::Oci);
+        assert_eq!(export.dest, Some(PathBuf::from("x.tar")));
+        assert_eq!(export.compression.kind, CompressionKind::Zstd);
+        assert_eq!(export.compression.level, Some(9));
+    }
+
+    #[test]
+    fn quotes_keep_commas_and_short_forms_work() {
+        let spec = OutputSpec::parse("type=image,\"name=a,b\"").and_then(|s| s.bind());
+        assert_eq!(spec.map(|e| e.names), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(OutputSpec::parse("out").map(|s| s.kind), Ok(OutputKind::Local));
+        assert_eq!(OutputSpec::parse("-").map(|s| s.kind), Ok(OutputKind::Tar));
+    }
+
+    #[test]
+    fn wrong_specs_are_refused() {
+        for text in
+            ["dest=x", "type=zip", "type=oci,x", "type=oci,foo=1", "type=oci,compression=lz4"]
+        {
+            assert!(OutputSpec::parse(text).and_then(|s| s.bind()).is_err(), "{text}");
+        }
+        assert!(OutputSpec::parse("type=local").and_then(|s| s.bind()).is_err());
+    }
+}

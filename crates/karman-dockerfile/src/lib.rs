@@ -1,0 +1,1 @@
+//! Dockerfile text to AST, typed instructions, LLB and image config.

@@ -1,0 +1,1 @@
+//! Layers in and out: canonical tar, compression, unpacking, image layouts and archives.

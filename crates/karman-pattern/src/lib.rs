@@ -1,0 +1,1 @@
+//! Path patterns of moby: filepath.Match wildcards and .dockerignore matching.

@@ -1,0 +1,1 @@
+//! The distribution protocol: resolve and pull with auth and verification.

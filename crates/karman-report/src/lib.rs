@@ -1,0 +1,1 @@
+//! Events and findings as terminal, plain and JSON output.

@@ -1,0 +1,1 @@
+//! Snapshots for overlayfs: prepare, commit, merged views, copies, tree digests.

@@ -1,0 +1,1 @@
+//! The embedded Backend: binds ops to sandbox, snapshots, content, registry and exporter.
