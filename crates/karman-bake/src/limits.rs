@@ -5,13 +5,15 @@ pub const MAX_FILE_BYTES: usize = 4 << 20;
 /// Most targets one `matrix` may expand to.
 pub const MAX_MATRIX: usize = 4096;
 /// Most targets in all files together, after matrix expansion.
-pub const MAX_TARGETS: usize = 16_384;
+pub const MAX_TARGETS: usize = 8192;
 /// Longest string an expression may make, in bytes.
 pub const MAX_STRING: usize = 4 << 20;
 /// Deepest nesting of evaluated expressions, through variables and functions; bounds the stack.
 pub const MAX_DEPTH: u32 = 200;
 /// Work of one resolve: evaluated nodes plus copied elements. Stops doubling chains of variables.
 pub const MAX_STEPS: u64 = 20_000_000;
+/// Deepest nesting of lists and objects in a value.
+pub const MAX_VALUE_DEPTH: usize = 100;
 /// Deepest nesting of a JSON text.
 pub const MAX_JSON_DEPTH: usize = 64;
 /// Longest list of `range` (the number is cty's).
@@ -22,3 +24,5 @@ pub const MAX_CHAIN: usize = 128;
 pub const MAX_PRODUCT: usize = 100_000;
 /// Widest field of a `format` verb.
 pub const MAX_FORMAT_WIDTH: usize = 4096;
+/// Most problems reported at once.
+pub const MAX_PROBLEMS: usize = 100;

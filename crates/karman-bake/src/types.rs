@@ -152,7 +152,8 @@ impl Type {
             }
             (Self::Tuple(types), Value::List(items)) if types.len() == items.len() => {
                 let each = types.iter().zip(items).enumerate();
-                let all = each.map(|(i, (ty, v))| ty.convert(v).map_err(|m| m.at(&format!("[{i}]"))));
+                let all =
+                    each.map(|(i, (ty, v))| ty.convert(v).map_err(|m| m.at(&format!("[{i}]"))));
                 Ok(Value::List(all.collect::<Result<_, _>>()?))
             }
             (Self::Map(ty), Value::Object(map)) => {
@@ -216,7 +217,10 @@ fn convert_object(
             Some(value) => field.ty.convert(value).map_err(|m| m.at(&format!(".{name}")))?,
             None if field.optional => Value::Null,
             None => {
-                return Err(Mismatch { wanted: format!("attribute `{name}`"), path: String::new() });
+                return Err(Mismatch {
+                    wanted: format!("attribute `{name}`"),
+                    path: String::new(),
+                });
             }
         };
         out.insert(name.clone(), value);

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::limits::{MAX_STEPS, MAX_VALUE_DEPTH};
+
 /// Significant digits printed of a fraction: what an `f64` keeps of a decimal.
 const FRACTION_DIGITS: usize = 15;
 /// Floats of this size and more have no fraction and may not fit an integer.
@@ -28,7 +30,8 @@ impl Number {
 
     /// The number of a decimal text; `None` for anything else, infinities included.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let ok = text.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E'));
+        let ok =
+            text.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E'));
         if !ok || text.is_empty() {
             return None;
         }
@@ -149,13 +152,22 @@ impl Value {
         }
     }
 
-    /// What copying it costs, in steps.
+    /// What copying it costs, in steps; more than all steps where it is nested too deeply.
     pub(crate) fn weight(&self) -> u64 {
+        self.weigh(0)
+    }
+
+    fn weigh(&self, depth: usize) -> u64 {
+        // Values are walked recursively, so their depth must not be up to a file.
+        if depth > MAX_VALUE_DEPTH {
+            return MAX_STEPS + 1;
+        }
+        let text = |s: &String| 1 + (s.len() / 16) as u64;
         match self {
-            Self::String(s) => 1 + (s.len() / 16) as u64,
-            Self::List(items) => 1 + items.iter().map(Self::weight).sum::<u64>(),
+            Self::String(s) => text(s),
+            Self::List(items) => 1 + items.iter().map(|v| v.weigh(depth + 1)).sum::<u64>(),
             Self::Object(map) => {
-                1 + map.iter().map(|(k, v)| 1 + (k.len() / 16) as u64 + v.weight()).sum::<u64>()
+                1 + map.iter().map(|(k, v)| text(k) + v.weigh(depth + 1)).sum::<u64>()
             }
             _ => 1,
         }

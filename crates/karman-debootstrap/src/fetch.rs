@@ -12,14 +12,6 @@ pub enum FetchError {
         /// The URL.
         url: String,
     },
-    /// The file is larger than it may be.
-    #[error("`{url}` is larger than {limit} bytes")]
-    TooLarge {
-        /// The URL.
-        url: String,
-        /// The limit in bytes.
-        limit: u64,
-    },
     /// Anything else between us and the server.
     #[error("failed to fetch `{url}`")]
     Transport {
@@ -38,6 +30,18 @@ pub struct Want<'a> {
     pub size: u64,
     /// SHA-256 in lower-case hexadecimal digits.
     pub sha256: &'a str,
+}
+
+impl Want<'_> {
+    /// The digest as bytes; zeros where the text is not a digest, which then never matches.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut out = [0; 32];
+        for (byte, digits) in out.iter_mut().zip(self.sha256.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).unwrap_or("");
+            *byte = u8::from_str_radix(digits, 16).unwrap_or(0);
+        }
+        out
+    }
 }
 
 /// Fetches files over HTTP. Implementations retry by themselves; callers verify digests again.

@@ -4,9 +4,12 @@
 //! signature that names a key of the keyring and does not verify spoils the file; signatures by
 //! strangers are ignored. Digests below SHA-256 do not count, nor do expired or revoked keys.
 
+use std::io::Read as _;
+
+use pgp::armor::Dearmor;
 use pgp::composed::{CleartextSignedMessage, Deserializable, DetachedSignature, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{PublicKey, PublicSubkey, Signature, SignatureType};
+use pgp::packet::{Packet, PacketParser, PublicKey, PublicSubkey, Signature, SignatureType};
 use pgp::types::{KeyDetails, Tag};
 
 use crate::source::Distribution;
@@ -125,14 +128,13 @@ impl Keyring {
 
     /// Certificates in binary or armored form, as in `/usr/share/keyrings`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyringError> {
-        let (certificates, _) =
-            SignedPublicKey::from_reader_many(bytes).map_err(|source| KeyringError::Parse(Box::new(source)))?;
         let mut keys = Vec::new();
-        for (count, certificate) in certificates.enumerate() {
+        let packets = packets(bytes)?.into_iter().map(Ok).peekable();
+        for (count, certificate) in SignedPublicKey::from_packets(packets).enumerate() {
             if count >= MAX_CERTIFICATES {
                 return Err(KeyringError::TooMany { limit: MAX_CERTIFICATES });
             }
-            let certificate = certificate.map_err(|source| KeyringError::Parse(Box::new(source)))?;
+            let certificate = certificate.map_err(keyring_error)?;
             keys.extend(signing_keys(certificate));
         }
         if keys.is_empty() {
@@ -187,6 +189,27 @@ impl Keyring {
             }),
         }
     }
+}
+
+/// The packets of a keyring. Ubuntu's has trust packets, which belong to GnuPG's own files and which
+/// rPGP does not expect; versions and packet types it does not know are passed over.
+fn packets(bytes: &[u8]) -> Result<Vec<Packet>, KeyringError> {
+    let mut plain = Vec::new();
+    let binary = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
+        bytes
+    } else {
+        Dearmor::new(bytes).read_to_end(&mut plain).map_err(|source| keyring_error(source.into()))?;
+        &plain
+    };
+    let mut out = Vec::new();
+    for packet in PacketParser::new(binary) {
+        match packet {
+            Ok(Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_)) | Err(pgp::errors::Error::Unsupported { .. }) => {}
+            Ok(packet) => out.push(packet),
+            Err(source) => return Err(keyring_error(source)),
+        }
+    }
+    Ok(out)
 }
 
 impl Key {
@@ -284,7 +307,11 @@ fn issuer(signature: &Signature) -> String {
     if let Some(fingerprint) = fingerprints.first() {
         return format!("{fingerprint:x}");
     }
-    signature.issuer_key_id().first().map_or_else(|| "unnamed".to_owned(), |id| format!("{id:x}"))
+    signature.issuer_key_id().first().map_or_else(|| "unnamed".to_owned(), ToString::to_string)
+}
+
+fn keyring_error(source: pgp::errors::Error) -> KeyringError {
+    KeyringError::Parse(Box::new(source))
 }
 
 fn parse_error(source: pgp::errors::Error) -> SignatureError {

@@ -1,1 +1,10 @@
 //! Dockerfile text to AST, typed instructions, LLB and image config.
+
+pub mod expand;
+pub mod instruction;
+pub mod lower;
+mod parser;
+mod text;
+
+pub use parser::{MAX_STAGES, parse, parse_onbuild};
+pub use text::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};

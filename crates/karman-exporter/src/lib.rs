@@ -1,1 +1,29 @@
 //! Layers in and out: canonical tar, compression, unpacking, image layouts and archives.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`tarball`] | canonical tar writer, tar reader |
+//! | [`layer`] | layer snapshot → blob; a blob in another compression |
+//! | [`unpack`] | layer blob → layer snapshot; archives for `ADD` |
+//! | [`image`] | config, manifest and index over layers |
+//! | [`export`] | OCI layouts, docker archives, root filesystems as files or as a tar |
+//! | [`layout`] | reading OCI layouts |
+//! | [`blobs`] | where blobs come from and go to |
+//!
+//! A *layer snapshot* is an overlayfs upper directory in `userxattr` form: a whiteout is a character device 0:0, an
+//! opaque directory has `user.overlay.opaque` = `y`, and there are neither redirects nor metacopies.
+
+pub mod blobs;
+pub mod decompress;
+pub mod export;
+pub mod image;
+pub mod layer;
+pub mod layout;
+pub mod tarball;
+mod time;
+pub mod unpack;
+mod walk;
+mod xattr;
+
+pub use time::TimePolicy;
+pub use walk::WalkError;

@@ -16,19 +16,15 @@ pub struct NetError {
 
 impl NetError {
     pub(crate) fn new(url: impl Into<String>, attempts: u32, failure: Failure) -> Self {
-        Self {
-            url: url.into(),
-            attempts,
-            failure: Box::new(failure),
-        }
+        Self { url: url.into(), attempts, failure: Box::new(failure) }
     }
 
     /// The HTTP status behind the error, where there is one.
     pub fn status(&self) -> Option<u16> {
         match *self.failure {
-            Failure::NotFound { status } | Failure::Auth { status } | Failure::Status { status } => {
-                Some(status)
-            }
+            Failure::NotFound { status }
+            | Failure::Auth { status, .. }
+            | Failure::Status { status } => Some(status),
             _ => None,
         }
     }
@@ -39,8 +35,12 @@ impl NetError {
             Failure::Tls { untrusted: true, .. } => Some(
                 "the certificate is not signed by a trusted authority; set SSL_CERT_FILE to the bundle of your site's CA",
             ),
-            Failure::Dns { .. } => Some("check the name, the resolver and whether a proxy is needed"),
-            Failure::Auth { .. } => Some("log in to this host, or check that the account may read this resource"),
+            Failure::Dns { .. } => {
+                Some("check the name, the resolver and whether a proxy is needed")
+            }
+            Failure::Auth { .. } => {
+                Some("log in to this host, or check that the account may read this resource")
+            }
             _ => None,
         }
     }
@@ -77,6 +77,8 @@ pub enum Failure {
     Auth {
         /// The status.
         status: u16,
+        /// The values of `WWW-Authenticate`.
+        challenges: Vec<String>,
     },
     /// Any other status that is not a success.
     #[error("unexpected status {status}")]
@@ -140,6 +142,14 @@ pub enum Failure {
         expected: Option<u64>,
         /// What came, in bytes.
         received: u64,
+    },
+    /// The server announces a body of another size than the one asked for.
+    #[error("body is {actual} bytes long, expected {expected}")]
+    WrongSize {
+        /// The size asked for in bytes.
+        expected: u64,
+        /// The announced size in bytes.
+        actual: u64,
     },
     /// The body is not what was asked for.
     #[error("digest is `{actual}`, expected `{expected}`")]
@@ -228,9 +238,9 @@ impl Failure {
     /// The failure a status means, or `None` for 1xx, 2xx and 3xx.
     pub(crate) fn of_status(status: u16) -> Option<Self> {
         match status {
-            0..400 => None,
+            0..=399 => None,
             404 | 410 => Some(Self::NotFound { status }),
-            401 | 403 | 407 => Some(Self::Auth { status }),
+            401 | 403 | 407 => Some(Self::Auth { status, challenges: Vec::new() }),
             _ => Some(Self::Status { status }),
         }
     }
@@ -239,27 +249,18 @@ impl Failure {
     pub(crate) fn of_ureq(error: ureq::Error, host: &str, proxy: Option<&str>) -> Self {
         let host = host.to_owned();
         match error {
-            ureq::Error::Timeout(phase) => Self::Timeout {
-                phase: phase.to_string(),
-            },
-            ureq::Error::HostNotFound => Self::Dns {
-                host,
-                source: io::Error::other("no address"),
-            },
+            ureq::Error::Timeout(phase) => Self::Timeout { phase: phase.to_string() },
+            ureq::Error::HostNotFound => Self::Dns { host, source: io::Error::other("no address") },
             ureq::Error::Io(source) => Self::of_io(source, host),
             ureq::Error::Rustls(source) => Self::of_tls(io::Error::other(source), host),
             ureq::Error::Tls(reason) => Self::of_tls(io::Error::other(reason), host),
-            ureq::Error::ConnectProxyFailed(reason) => Self::Proxy {
-                proxy: proxy.unwrap_or_default().to_owned(),
-                reason,
-            },
-            ureq::Error::ConnectionFailed => Self::Connect {
-                host,
-                source: io::Error::other("no address answered"),
-            },
-            other => Self::Protocol {
-                source: io::Error::other(other),
-            },
+            ureq::Error::ConnectProxyFailed(reason) => {
+                Self::Proxy { proxy: proxy.unwrap_or_default().to_owned(), reason }
+            }
+            ureq::Error::ConnectionFailed => {
+                Self::Connect { host, source: io::Error::other("no address answered") }
+            }
+            other => Self::Protocol { source: io::Error::other(other) },
         }
     }
 
@@ -270,12 +271,8 @@ impl Failure {
         }
         match error.into_inner().map(|inner| inner.downcast::<ureq::Error>()) {
             Some(Ok(inner)) => Self::of_ureq(*inner, host, None),
-            Some(Err(inner)) => Self::Protocol {
-                source: io::Error::other(inner),
-            },
-            None => Self::Protocol {
-                source: io::Error::from(io::ErrorKind::InvalidData),
-            },
+            Some(Err(inner)) => Self::Protocol { source: io::Error::other(inner) },
+            None => Self::Protocol { source: io::Error::from(io::ErrorKind::InvalidData) },
         }
     }
 
@@ -290,11 +287,11 @@ impl Failure {
             | Kind::NetworkUnreachable
             | Kind::AddrNotAvailable
             | Kind::NetworkDown => Self::Connect { host, source },
-            Kind::TimedOut | Kind::WouldBlock => Self::Timeout {
-                phase: "network".to_owned(),
-            },
+            Kind::TimedOut | Kind::WouldBlock => Self::Timeout { phase: "network".to_owned() },
             // getaddrinfo's failures have no kind of their own in std.
-            _ if source.to_string().contains("failed to lookup address") => Self::Dns { host, source },
+            _ if source.to_string().contains("failed to lookup address") => {
+                Self::Dns { host, source }
+            }
             _ => Self::Broken { host, source },
         }
     }
@@ -302,14 +299,8 @@ impl Failure {
     fn of_tls(source: io::Error, host: String) -> Self {
         let untrusted = matches!(
             source.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()),
-            Some(rustls::Error::InvalidCertificate(
-                rustls::CertificateError::UnknownIssuer
-            ))
+            Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer))
         );
-        Self::Tls {
-            host,
-            untrusted,
-            source,
-        }
+        Self::Tls { host, untrusted, source }
     }
 }

@@ -30,6 +30,7 @@ mod client;
 mod config;
 mod download;
 mod error;
+mod forward;
 mod proxy;
 mod request;
 mod response;

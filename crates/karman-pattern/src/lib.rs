@@ -1,1 +1,38 @@
-//! Path patterns of moby: filepath.Match wildcards and .dockerignore matching.
+//! Path patterns as Docker understands them: Go's `filepath.Match` wildcards, and moby's
+//! `.dockerignore` matching with `**`, exceptions and parent directories. No I/O.
+//!
+//! Paths are slash-separated and relative, without a leading `./`.
+
+mod clean;
+mod ignore_file;
+mod matcher;
+mod nfa;
+mod pattern;
+mod syntax;
+
+pub use clean::clean;
+pub use ignore_file::read_ignore_file;
+pub use matcher::{Decision, MatchState, Matcher};
+pub use pattern::{Pattern, glob_match, has_wildcard};
+
+/// Why a pattern is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Go's `ErrBadPattern`.
+    #[error("syntax error in pattern `{pattern}`")]
+    Syntax {
+        /// The pattern.
+        pattern: String,
+    },
+    /// `!` with nothing after it.
+    #[error("illegal exclusion pattern: `!`")]
+    EmptyException,
+    /// More wildcards and characters than any sane pattern has.
+    #[error("pattern of {length} characters is longer than {limit}")]
+    TooLong {
+        /// Characters it has.
+        length: usize,
+        /// Characters it may have.
+        limit: usize,
+    },
+}

@@ -1,1 +1,30 @@
-//! The distribution protocol: resolve and pull with auth and verification.
+//! The distribution protocol (OCI distribution-spec v1.1, Docker registry API v2): resolve and pull.
+//!
+//! - Bytes are believed only after their digest was computed here. `Docker-Content-Digest` and
+//!   announced sizes serve for nothing but earlier errors.
+//! - A manifest is kept as the bytes that came and never serialised again.
+//! - Credentials go to the registry they belong to, and to the token server it names, over https
+//!   (plain http only for loopback and for hosts configured so). On redirects to blob storage they
+//!   are dropped by `karman-net`.
+//! - Mirrors are tried in their order; whatever goes wrong with one, the next is asked, and at last
+//!   the registry itself, whose error is the one reported.
+//!
+//! Push is absent for now; it will use the same endpoints, tokens (scope `pull,push`) and errors.
+
+mod auth;
+mod challenge;
+mod credentials;
+mod docker_config;
+mod endpoint;
+mod error;
+mod pull;
+mod resolved;
+mod select;
+
+pub use credentials::{Anonymous, Credential, CredentialError, CredentialSource};
+pub use docker_config::{DockerConfig, HelperOutput, HelperRunner};
+pub use endpoint::{Config, HostConfig, Scheme};
+pub use error::RegistryError;
+pub use pull::{MAX_MANIFEST, Registry};
+pub use resolved::Resolved;
+pub use select::select_platform;

@@ -11,6 +11,7 @@ pub mod lock;
 mod mount;
 pub mod os_error;
 pub mod overlay;
+pub mod program;
 pub mod reexec;
 pub mod sandbox;
 mod seccomp;

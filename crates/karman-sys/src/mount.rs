@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 /// Flags of an ordinary data mount inside a container: no devices, no setuid, no programs.
@@ -35,7 +35,9 @@ pub(crate) fn new_filesystem(
 
 /// A detached bind mount of what `source` refers to. `source` must lie in the caller's mount namespace.
 pub(crate) fn clone_tree(source: impl AsFd, recursive: bool) -> Result<OwnedFd, Errno> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -58,8 +60,17 @@ struct MountAttr {
 }
 
 /// Adds `attributes` to a mount, and to all mounts below it when `recursive`.
-pub(crate) fn add_attributes(mount: impl AsFd, attributes: MountAttrFlags, recursive: bool) -> Result<(), Errno> {
-    let request = MountAttr { attr_set: u64::from(attributes.bits()), attr_clr: 0, propagation: 0, userns_fd: 0 };
+pub(crate) fn add_attributes(
+    mount: impl AsFd,
+    attributes: MountAttrFlags,
+    recursive: bool,
+) -> Result<(), Errno> {
+    let request = MountAttr {
+        attr_set: u64::from(attributes.bits()),
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated literal, `request` outlives the call and its size is passed with it.
     let result = unsafe {

@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, accessat, fstatvfs, open};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, mount, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, unmount,
 };
 use serde::{Deserialize, Serialize};
 
@@ -149,8 +149,10 @@ impl OverlayMount {
             }
         }
         if let (Some(upper), Some(work)) = (&self.upper, &self.work) {
-            fsconfig_set_string(context.as_fd(), "upperdir", directory_name(upper, &mut held)?).map_err(fail)?;
-            fsconfig_set_string(context.as_fd(), "workdir", directory_name(work, &mut held)?).map_err(fail)?;
+            fsconfig_set_string(context.as_fd(), "upperdir", directory_name(upper, &mut held)?)
+                .map_err(fail)?;
+            fsconfig_set_string(context.as_fd(), "workdir", directory_name(work, &mut held)?)
+                .map_err(fail)?;
             if self.volatile {
                 fsconfig_set_flag(context.as_fd(), "volatile").map_err(fail)?;
             }
@@ -171,8 +173,10 @@ impl OverlayMount {
         let options = self.old_api_options(&mut held)?;
         let flags = if self.upper.is_some() { MountFlags::empty() } else { MountFlags::RDONLY };
         let data = std::ffi::CString::new(options).map_err(|_| self.failed(Errno::INVAL, None))?;
-        mount("overlay", place, "overlay", flags, data.as_c_str()).map_err(|errno| self.failed(errno, None))?;
-        let tree = open_path(place).and_then(|top| clone_tree(&top, false).map_err(|errno| self.failed(errno, None)));
+        mount("overlay", place, "overlay", flags, data.as_c_str())
+            .map_err(|errno| self.failed(errno, None))?;
+        let tree = open_path(place)
+            .and_then(|top| clone_tree(&top, false).map_err(|errno| self.failed(errno, None)));
         unmount(place, UnmountFlags::DETACH).ok();
         tree
     }
@@ -197,14 +201,23 @@ impl OverlayMount {
     }
 
     fn attributes(&self) -> MountAttrFlags {
-        if self.upper.is_some() { MountAttrFlags::empty() } else { MountAttrFlags::MOUNT_ATTR_RDONLY }
+        if self.upper.is_some() {
+            MountAttrFlags::empty()
+        } else {
+            MountAttrFlags::MOUNT_ATTR_RDONLY
+        }
     }
 
     fn failed(&self, errno: Errno, context: Option<BorrowedFd<'_>>) -> OverlayError {
+        let mut log = context.map(read_log).unwrap_or_default();
+        // The kernel tells this to `dmesg` only.
+        if self.work.as_ref().is_some_and(|work| work.join("work/incompat/volatile").exists()) {
+            log.push_str(": the work directory was used by a volatile mount before");
+        }
         OverlayError::Mount {
             lowers: self.lowers.len(),
             upper: self.upper.clone(),
-            log: context.map(read_log).unwrap_or_default(),
+            log,
             source: errno.into(),
         }
     }
@@ -222,7 +235,8 @@ impl DetachedMount {
     /// # Errors
     /// When `path` cannot be opened or is not a directory.
     pub fn attach(self, path: &Path) -> Result<MountGuard, OverlayError> {
-        let failed = |source: Errno| OverlayError::Attach { path: path.to_owned(), source: source.into() };
+        let failed =
+            |source: Errno| OverlayError::Attach { path: path.to_owned(), source: source.into() };
         let target = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
         attach(&self.fd, &target).map_err(failed)?;
         Ok(MountGuard { path: Some(path.to_owned()) })
@@ -284,7 +298,8 @@ impl From<OverlayError> for MergeFailure {
 }
 
 fn bind(path: &Path, read_only: bool) -> Result<DetachedMount, OverlayError> {
-    let failed = |source: Errno| OverlayError::Open { path: path.to_owned(), source: source.into() };
+    let failed =
+        |source: Errno| OverlayError::Open { path: path.to_owned(), source: source.into() };
     let fd = clone_tree(open_path(path)?, false).map_err(failed)?;
     if read_only {
         add_attributes(&fd, MountAttrFlags::MOUNT_ATTR_RDONLY, false).map_err(failed)?;
@@ -294,7 +309,8 @@ fn bind(path: &Path, read_only: bool) -> Result<DetachedMount, OverlayError> {
 
 fn open_path(path: &Path) -> Result<OwnedFd, OverlayError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(path, flags, Mode::empty()).map_err(|errno| OverlayError::Open { path: path.to_owned(), source: errno.into() })
+    open(path, flags, Mode::empty())
+        .map_err(|errno| OverlayError::Open { path: path.to_owned(), source: errno.into() })
 }
 
 /// The name under which `fsconfig` gets a directory: its path when that is short and free of the backslashes
@@ -357,4 +373,59 @@ pub(crate) fn probe(directory: &Path) -> Result<(), OverlayError> {
     let result = mounted.map(drop);
     std::fs::remove_dir_all(&base).ok();
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    use rustix::thread::UnshareFlags;
+
+    use super::*;
+
+    #[test]
+    fn incomplete_overlays_are_refused() {
+        assert!(matches!(OverlayMount::default().mount(), Err(OverlayError::Empty)));
+        let overlay = OverlayMount {
+            lowers: vec!["/l".into()],
+            upper: Some("/u".into()),
+            ..OverlayMount::default()
+        };
+        assert!(matches!(overlay.mount(), Err(OverlayError::MissingWork { .. })));
+        let overlay =
+            OverlayMount { lowers: vec!["/l".into(); MAX_LOWERS + 1], ..OverlayMount::default() };
+        assert!(matches!(overlay.mount(), Err(OverlayError::TooManyLowers { count: 501 })));
+    }
+
+    /// The way of kernels without `lowerdir+`.
+    #[test]
+    fn old_api_mounts_a_hundred_lowers() {
+        // SAFETY: only this thread moves, and it uses absolute paths.
+        let alone = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) };
+        if alone
+            .and_then(|()| {
+                mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
+            })
+            .is_err()
+        {
+            eprintln!("SKIP old_api_mounts_a_hundred_lowers: needs root");
+            return;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let make = |name: &str| {
+            let path = directory.path().join(name);
+            std::fs::create_dir(&path).expect("makes");
+            path
+        };
+        let lowers: Vec<PathBuf> = (0..100).map(|nth| make(&format!("a,b:{nth}"))).collect();
+        std::fs::write(lowers[99].join("deep"), "x").expect("writes");
+        let (upper, work) = (make("upper"), make("work"));
+        let overlay =
+            OverlayMount { lowers, upper: Some(upper.clone()), work: Some(work), volatile: true };
+        let fd = overlay.merge_with_old_api().expect("mounts");
+        check_writable(&fd, &upper).expect("writable");
+        assert!(accessat(&fd, "deep", Access::EXISTS, AtFlags::empty()).is_ok());
+        rustix::fs::mkdirat(&fd, "new", Mode::RWXU).expect("makes");
+        assert!(upper.join("new").is_dir());
+        assert!(!upper.join("deep").exists(), "the mount is attached nowhere");
+    }
 }

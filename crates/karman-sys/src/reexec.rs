@@ -70,3 +70,20 @@ fn read_only_exe() -> Option<OwnedFd> {
     add_attributes(&tree, MountAttrFlags::MOUNT_ATTR_RDONLY, false).ok()?;
     Some(tree)
 }
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: i32) -> Result<(), rustix::io::Errno> {
+    close_range(first, 0)
+}
+
+/// Marks every descriptor from `first` on to be closed by `execve`.
+pub(crate) fn close_on_exec_from(first: i32) -> Result<(), rustix::io::Errno> {
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn close_range(first: i32, flags: libc::c_uint) -> Result<(), rustix::io::Errno> {
+    // SAFETY: called in a stage that owns its descriptors: it closes what it inherited before it opens any, or only
+    // marks them.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) };
+    if result < 0 { Err(crate::mount::last_errno()) } else { Ok(()) }
+}

@@ -1,1 +1,35 @@
-//! The embedded Backend: binds ops to sandbox, snapshots, content, registry and exporter.
+//! The embedded [`Backend`](karman_control::Backend): binds ops to sandbox, snapshots, content,
+//! registry and exporter.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`Engine`] | opens a store, implements `Backend` |
+//! | `solve` | one solve: identities, keys, the solver's subject |
+//! | `cache` | the two cache keys and the records behind them |
+//! | `exec` | RUN: sandbox, mounts, users, borrowed things |
+//! | `files` | COPY, ADD, WORKDIR: file actions on a new layer |
+//! | `sources` | images, layouts, contexts, git, HTTP, debootstrap |
+//! | `images` | images by name in the local store |
+//! | `export` | from layers to blobs, manifests and outputs |
+//! | `usage` | what the store holds, and pruning it |
+//! | `running` | `karman run`: an image in the same sandbox |
+
+mod cache;
+mod config;
+mod engine;
+mod error;
+mod exec;
+mod export;
+mod files;
+mod images;
+mod layers;
+mod running;
+mod solve;
+mod sources;
+mod usage;
+
+pub use config::{CommandRunner, Config};
+pub use engine::Engine;
+pub use images::{ImageDetails, LocalImage};
+pub use running::RunRequest;
+pub use usage::{PruneFilter, Pruned, UsageRow};

@@ -60,7 +60,9 @@ impl Scope<'_> {
             }
             Kind::Call(call) => self.call(call, expr.span, locals),
             Kind::Traversal(root, steps) => self.traverse(root, steps, locals),
-            Kind::Not(inner) => Ok(Value::Bool(!self.truth(inner, locals, "the operand of `!`")?)),
+            Kind::Not(inner) => {
+                Ok(Value::Bool(!self.truth(inner, locals, "the operand of `!`")?))
+            }
             Kind::Negate(inner) => self.negate(inner, locals),
             Kind::Binary(op, sides) => self.binary(*op, &sides[0], &sides[1], locals),
             Kind::For(f) => self.for_expr(f, expr.span, locals),
@@ -97,7 +99,9 @@ impl Scope<'_> {
         let value = self.eval(key, locals)?;
         match value.to_text() {
             Some(text) => Ok(text),
-            None => fail(format!("an object key must be a string, not {}", value.type_name()), key.span),
+            None => {
+                fail(format!("an object key must be a string, not {}", value.type_name()), key.span)
+            }
         }
     }
 
@@ -129,26 +133,22 @@ impl Scope<'_> {
                     Value::List(group) => group.push(value),
                     _ => return fail("mixed grouping", span),
                 }
-            } else if map.contains_key(&name) {
+            } else if map.insert(name.clone(), value).is_some() {
                 return Err(Diagnostic::error(format!("duplicate object key `{name}`"), key.span)
                     .with_hint("add `...` after the value to group values by key"));
-            } else {
-                map.insert(name, value);
             }
         }
         Ok(if f.key.is_some() { Value::Object(map) } else { Value::List(list) })
     }
 
     fn call(&self, call: &Call, span: Span, locals: &Locals<'_>) -> Eval<Value> {
-        if !self.has_function(&call.name) {
-            match call.name.as_str() {
-                "try" => return self.call_try(call, span, locals),
-                "can" if call.args.len() == 1 => {
-                    return Ok(Value::Bool(self.eval(&call.args[0], locals).is_ok()));
-                }
-                "convert" if call.args.len() == 2 => return self.call_convert(call, locals),
-                _ => {}
+        match call.name.as_str() {
+            "try" => return self.call_try(call, span, locals),
+            "can" if call.args.len() == 1 => {
+                return Ok(Value::Bool(self.eval(&call.args[0], locals).is_ok()));
             }
+            "convert" if call.args.len() == 2 => return self.call_convert(call, locals),
+            _ => {}
         }
         let mut args = Vec::with_capacity(call.args.len());
         for arg in &call.args {

@@ -80,7 +80,9 @@ fn index(value: Value, key: &Value, span: Span) -> Eval<Value> {
             let n = key.to_number().and_then(crate::value::Number::as_int);
             match n.and_then(|n| usize::try_from(n).ok()) {
                 Some(n) if n < items.len() => Ok(items.swap_remove(n)),
-                Some(n) => fail(format!("index {n} is out of range: {} elements", items.len()), span),
+                Some(n) => {
+                    fail(format!("index {n} is out of range: {} elements", items.len()), span)
+                }
                 None => fail("the index of a list must be a whole number", span),
             }
         }

@@ -114,8 +114,11 @@ impl Reader<'_> {
     }
 
     fn word(&mut self) -> Result<JsonKind, Diagnostic> {
-        let words =
-            [("null", JsonKind::Null), ("true", JsonKind::Bool(true)), ("false", JsonKind::Bool(false))];
+        let words = [
+            ("null", JsonKind::Null),
+            ("true", JsonKind::Bool(true)),
+            ("false", JsonKind::Bool(false)),
+        ];
         for (word, kind) in words {
             if self.text[self.at..].starts_with(word) {
                 self.at += word.len();

@@ -1,5 +1,6 @@
 //! `hcl-edit` trees to ours: absolute places, strip markers applied, parentheses gone.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use hcl_edit::Span as _;
@@ -14,26 +15,32 @@ use super::ast::{Attr, Block, Body, Call, Expr, For, Kind, Part, PartFor, Step};
 use crate::value::{Number, Value};
 
 /// Knows where the lowered text lies.
-pub(super) struct Lower {
+pub(super) struct Lower<'t> {
     file: FileId,
-    len: usize,
+    text: &'t str,
+    /// Where `text` begins in the file.
+    base: usize,
     fixed: Option<Span>,
+    /// White space taken off each line of an indented heredoc.
+    indent: usize,
+    line_start: Cell<bool>,
 }
 
-impl Lower {
-    /// For a whole file of `len` bytes.
-    pub(super) fn of_file(file: FileId, len: usize) -> Self {
-        Self { file, len, fixed: None }
+impl<'t> Lower<'t> {
+    /// For a whole file.
+    pub(super) fn of_file(file: FileId, text: &'t str) -> Self {
+        Self { file, text, base: 0, fixed: None, indent: 0, line_start: Cell::new(true) }
     }
 
     /// For a text quoted elsewhere: every place is `span`.
     pub(super) fn fixed(span: Span) -> Self {
-        Self { file: span.file, len: 0, fixed: Some(span) }
+        Self { fixed: Some(span), ..Self::of_file(span.file, "") }
     }
 
     fn span(&self, range: Option<Range<usize>>) -> Span {
-        let range = range.unwrap_or(0..self.len);
-        self.fixed.unwrap_or_else(|| Span::new(self.file, range.start, range.end))
+        let range = range.unwrap_or(0..self.text.len());
+        let (start, end) = (self.base + range.start, self.base + range.end);
+        self.fixed.unwrap_or_else(|| Span::new(self.file, start, end))
     }
 
     pub(super) fn body(&self, body: &HclBody) -> Body {
@@ -75,7 +82,11 @@ impl Lower {
                 return self.parts_expr(self.parts(t.iter()), span);
             }
             Expression::HeredocTemplate(h) => {
-                return self.parts_expr(self.parts(h.template.iter()), span);
+                let parts = match self.indented(expr.span()) {
+                    Some(parts) => parts,
+                    None => self.parts(h.template.iter()),
+                };
+                return self.parts_expr(parts, span);
             }
             Expression::Parenthesis(inner) => return self.expr(inner.inner()),
             Expression::Variable(name) => Kind::Variable(name.as_str().to_owned()),
@@ -105,6 +116,46 @@ impl Lower {
             })),
         };
         Expr { kind, span }
+    }
+
+    /// The parts of a `<<-` heredoc: `hcl-edit` leaves the text inside directives indented, so it is read again.
+    fn indented(&self, range: Option<Range<usize>>) -> Option<Vec<Part>> {
+        let range = range?;
+        let heredoc = self.text.get(range.clone())?.trim_end();
+        let head = heredoc.strip_prefix("<<-").and_then(|_| heredoc.find('\n'))? + 1;
+        let tail = heredoc.rfind('\n')? + 1;
+        let body = heredoc.get(head..tail)?;
+        let template = hcl_edit::parser::parse_template(body).ok()?;
+        let indent = body
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| line.len() - line.trim_start_matches([' ', '\t']).len())
+            .min();
+        let inner = Lower {
+            text: body,
+            base: self.base + range.start + head,
+            indent: indent.unwrap_or(0),
+            ..Lower::of_file(self.file, body)
+        };
+        Some(inner.parts(template.iter()))
+    }
+
+    /// Takes the indent off each line that starts in the text.
+    fn dedent(&self, text: &str) -> String {
+        if self.indent == 0 {
+            return text.to_owned();
+        }
+        let mut out = String::with_capacity(text.len());
+        for line in text.split_inclusive('\n') {
+            let mut rest = line;
+            if self.line_start.get() {
+                let space = line.len() - line.trim_start_matches([' ', '\t']).len();
+                rest = &line[space.min(self.indent)..];
+            }
+            out.push_str(rest);
+            self.line_start.set(line.ends_with('\n'));
+        }
+        out
     }
 
     fn key(&self, key: &ObjectKey, outer: Span) -> Expr {
@@ -176,18 +227,22 @@ impl Lower {
         let mut parts: Vec<Part> = Vec::new();
         let mut strip_next = false;
         for element in elements {
+            if !element.is_literal() {
+                self.line_start.set(false);
+            }
             let (part, before, after) = match element {
-                Element::Literal(text) => (Part::Text(text.value().clone()), false, false),
-                Element::Interpolation(i) => (
-                    Part::Value(self.expr(&i.expr)),
-                    i.strip.strip_start(),
-                    i.strip.strip_end(),
-                ),
+                Element::Literal(text) => (Part::Text(self.dedent(text.value())), false, false),
+                Element::Interpolation(i) => {
+                    (Part::Value(self.expr(&i.expr)), i.strip.strip_start(), i.strip.strip_end())
+                }
                 Element::Directive(directive) => match directive.as_ref() {
                     Directive::If(d) => self.if_part(d),
                     Directive::For(d) => self.for_part(d),
                 },
             };
+            if !element.is_literal() {
+                self.line_start.set(false);
+            }
             if before {
                 strip_last(&mut parts);
             }
@@ -207,6 +262,7 @@ impl Lower {
         strip_first_if(&mut then, d.if_expr.strip.strip_end());
         match &d.else_expr {
             Some(e) => {
+                self.line_start.set(false);
                 other = self.parts(e.template.iter());
                 strip_last_if(&mut then, e.strip.strip_start());
                 strip_first_if(&mut other, e.strip.strip_end());

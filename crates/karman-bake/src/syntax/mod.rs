@@ -15,7 +15,7 @@ pub(crate) use self::json_body::parse_json;
 /// An HCL file.
 pub(crate) fn parse_hcl(file: FileId, text: &str) -> Result<Body, Diagnostic> {
     let body = hcl_edit::parser::parse_body(text).map_err(|e| syntax_error(&e, file, text))?;
-    Ok(lower::Lower::of_file(file, text.len()).body(&body))
+    Ok(lower::Lower::of_file(file, text).body(&body))
 }
 
 /// An HCL expression quoted in another text, all of it at `span`.

@@ -28,6 +28,13 @@ impl Time {
         Self { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
     }
 
+    /// Now, by the clock the kernel dates files with: nothing written later carries an earlier time.
+    #[must_use]
+    pub fn coarse_now() -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        Self { sec: now.tv_sec, nsec: u32::try_from(now.tv_nsec).unwrap_or(0) }
+    }
+
     /// Nanoseconds since 1970, saturating at the ends of `i64` (years 1677 and 2262).
     #[must_use]
     pub fn as_nanos(self) -> i64 {

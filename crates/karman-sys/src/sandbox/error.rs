@@ -111,18 +111,23 @@ impl StartError {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::NotFound { .. } => EXIT_NOT_FOUND,
-            Self::Exec { source, .. } if source.is(Errno::NOENT) || source.is(Errno::NOTDIR) => EXIT_NOT_FOUND,
+            Self::Exec { source, .. } if source.is(Errno::NOENT) || source.is(Errno::NOTDIR) => {
+                EXIT_NOT_FOUND
+            }
             Self::Exec { .. } => EXIT_NOT_EXECUTABLE,
             _ => EXIT_SETUP,
         }
     }
 
-    pub(super) fn setup<E: Into<OsError>>(step: &str) -> impl FnOnce(E) -> Self {
+    pub(super) fn setup<E: Into<OsError>>(step: &str) -> impl FnOnce(E) -> Self + use<E> {
         let step = step.to_owned();
         move |source| Self::Setup { step, source: source.into() }
     }
 
-    pub(super) fn mount<E: Into<OsError>>(what: &str, dest: &str) -> impl FnOnce(E) -> Self {
+    pub(super) fn mount<E: Into<OsError>>(
+        what: &str,
+        dest: &str,
+    ) -> impl FnOnce(E) -> Self + use<E> {
         let (what, dest) = (what.to_owned(), dest.to_owned());
         move |source| Self::Mount { what, dest, source: source.into() }
     }

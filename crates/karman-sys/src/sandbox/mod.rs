@@ -29,7 +29,9 @@ use std::sync::Arc;
 
 pub use error::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SETUP, SandboxError, StartError};
 use protocol::Report;
-pub use spec::{CgroupLimits, DEFAULT_SHM_SIZE, Mount, MountKind, Network, Rootfs, Security, Spec, Ulimit};
+pub use spec::{
+    CgroupLimits, DEFAULT_SHM_SIZE, Mount, MountKind, Network, Rootfs, Security, Spec, Ulimit,
+};
 pub(crate) use supervisor::main as supervisor_main;
 
 /// Added to a signal number to make an exit code, as shells do.
@@ -75,7 +77,14 @@ impl Sandbox {
             .spawn()
             .map_err(SandboxError::Spawn)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let mut running = Running { child, socket: Arc::new(ours), stdout, stderr, created: Vec::new(), ended: None };
+        let mut running = Running {
+            child,
+            socket: Arc::new(ours),
+            stdout,
+            stderr,
+            created: Vec::new(),
+            ended: None,
+        };
         let sent = protocol::send_spec(&mut running.stream()?, &json, streams.stdin);
         match (running.report(), sent) {
             (Ok(Report::Started { created }), _) => {

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,11 @@ pub(super) enum Report {
 }
 
 /// Sends the specification and, when given, the command's stdin.
-pub(super) fn send_spec(socket: &mut UnixStream, json: &[u8], stdin: Option<OwnedFd>) -> std::io::Result<()> {
+pub(super) fn send_spec(
+    socket: &mut UnixStream,
+    json: &[u8],
+    stdin: Option<OwnedFd>,
+) -> std::io::Result<()> {
     let length = u32::try_from(json.len()).map_err(std::io::Error::other)?.to_le_bytes();
     let fds = stdin.as_ref().map(|fd| [fd.as_fd()]);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -56,7 +60,12 @@ pub(super) fn receive_spec(socket: &mut UnixStream) -> std::io::Result<(Spec, Op
     let mut length = [0; LENGTH_BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(&*socket, &mut [IoSliceMut::new(&mut length)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(
+        &*socket,
+        &mut [IoSliceMut::new(&mut length)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let stdin = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
@@ -85,7 +94,10 @@ pub(super) fn receive<T: DeserializeOwned>(socket: &mut impl Read) -> std::io::R
     }
 }
 
-fn read_body<T: DeserializeOwned>(socket: &mut impl Read, length: [u8; LENGTH_BYTES]) -> std::io::Result<T> {
+fn read_body<T: DeserializeOwned>(
+    socket: &mut impl Read,
+    length: [u8; LENGTH_BYTES],
+) -> std::io::Result<T> {
     let length = u32::from_le_bytes(length) as usize;
     if length > MAX_MESSAGE {
         return Err(std::io::Error::other("sandbox message exceeds its limit"));

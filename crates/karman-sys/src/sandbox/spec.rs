@@ -199,7 +199,9 @@ mod text_or_bytes {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         Ok(match Content::deserialize(deserializer)? {
             Content::Text(text) => text.into_bytes(),
             Content::Bytes(bytes) => bytes,

@@ -10,10 +10,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, fstat, mkdirat, openat, readlinkat, statat, unlinkat,
-    utimensat,
+    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, fstat, mkdirat, openat,
+    readlinkat, statat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
+
+use super::prune::CopiedUp;
 
 /// Most symbolic links followed in one path, as in the kernel.
 const MAX_LINKS: usize = 40;
@@ -39,7 +41,13 @@ pub(super) trait Observer {
     /// `name` is missing in `parent`, whose resolved path is `path`. Called before it is made.
     fn before_create(&mut self, parent: BorrowedFd<'_>, path: &[OsString]) -> Result<(), Errno>;
     /// `name` was made.
-    fn created(&mut self, parent: BorrowedFd<'_>, path: &[OsString], name: &OsStr, leaf: Leaf) -> Result<(), Errno>;
+    fn created(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        path: &[OsString],
+        name: &OsStr,
+        leaf: Leaf,
+    ) -> Result<(), Errno>;
     /// Whether the walk shall stop because another mount will cover `path`.
     fn is_covered(&self, path: &[OsString]) -> bool;
 }
@@ -51,7 +59,13 @@ impl Observer for Unobserved {
     fn before_create(&mut self, _: BorrowedFd<'_>, _: &[OsString]) -> Result<(), Errno> {
         Ok(())
     }
-    fn created(&mut self, _: BorrowedFd<'_>, _: &[OsString], _: &OsStr, _: Leaf) -> Result<(), Errno> {
+    fn created(
+        &mut self,
+        _: BorrowedFd<'_>,
+        _: &[OsString],
+        _: &OsStr,
+        _: Leaf,
+    ) -> Result<(), Errno> {
         Ok(())
     }
     fn is_covered(&self, _: &[OsString]) -> bool {
@@ -116,7 +130,10 @@ pub(super) fn resolve(
 
 fn components(path: &OsStr) -> VecDeque<OsString> {
     let parts = path.as_bytes().split(|byte| *byte == b'/');
-    parts.filter(|part| !part.is_empty() && *part != b".").map(|part| OsStr::from_bytes(part).to_owned()).collect()
+    parts
+        .filter(|part| !part.is_empty() && *part != b".")
+        .map(|part| OsStr::from_bytes(part).to_owned())
+        .collect()
 }
 
 fn open_path(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
@@ -134,7 +151,8 @@ fn make(
     match leaf {
         Leaf::Directory => mkdirat(parent, name, STUB_DIRECTORY_MODE)?,
         Leaf::File => {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags =
+                OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             drop(openat(parent, name, flags, STUB_FILE_MODE)?);
         }
     }
@@ -166,10 +184,14 @@ pub(super) struct Stubs {
     stubs: Vec<Stub>,
     parents: Vec<Parent>,
     covered: Vec<PathBuf>,
+    copied_up: Option<(OwnedFd, CopiedUp)>,
 }
 
 impl Observer for Stubs {
     fn before_create(&mut self, parent: BorrowedFd<'_>, path: &[OsString]) -> Result<(), Errno> {
+        if let Some((root, copied_up)) = &mut self.copied_up {
+            copied_up.note(root.as_fd(), path)?;
+        }
         let path: PathBuf = path.iter().collect();
         if self.parents.iter().all(|known| known.path != path) {
             let fd = parent.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
@@ -179,7 +201,13 @@ impl Observer for Stubs {
         Ok(())
     }
 
-    fn created(&mut self, parent: BorrowedFd<'_>, path: &[OsString], name: &OsStr, leaf: Leaf) -> Result<(), Errno> {
+    fn created(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        path: &[OsString],
+        name: &OsStr,
+        leaf: Leaf,
+    ) -> Result<(), Errno> {
         let parent = parent.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
         let path = path.iter().map(OsString::as_os_str).chain([name]).collect();
         self.stubs.push(Stub { parent, name: name.to_owned(), path, leaf, made: None });
@@ -192,6 +220,11 @@ impl Observer for Stubs {
 }
 
 impl Stubs {
+    /// Stubs in the merged tree at `root`, some directories of which get copied up.
+    pub(super) fn in_overlay(root: OwnedFd, copied_up: CopiedUp) -> Self {
+        Self { copied_up: Some((root, copied_up)), ..Self::default() }
+    }
+
     /// A mount will cover `path`: mount points below it are not ours to make here.
     pub(super) fn cover(&mut self, path: PathBuf) {
         self.covered.push(path);
@@ -213,13 +246,16 @@ impl Stubs {
     }
 
     /// Removes what is still as it was made, deepest first, and gives the parents back their modification times.
-    pub(super) fn remove(&mut self) {
-        let now: Vec<Option<Stat>> = self.parents.iter().map(|parent| fstat(&parent.fd).ok()).collect();
+    /// What it returns is for after the unmount.
+    pub(super) fn remove(&mut self) -> Option<CopiedUp> {
+        let now: Vec<Option<Stat>> =
+            self.parents.iter().map(|parent| fstat(&parent.fd).ok()).collect();
         for stub in self.stubs.drain(..).rev() {
             if !stub.is_untouched() {
                 continue;
             }
-            let flags = if stub.leaf == Leaf::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            let flags =
+                if stub.leaf == Leaf::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
             // A directory that the command put something into stays: it is part of its result.
             unlinkat(&stub.parent, &stub.name, flags).ok();
         }
@@ -229,12 +265,17 @@ impl Stubs {
             let keep = if untouched { parent.before } else { now };
             utimensat(&parent.fd, ".", &times(&keep), AtFlags::empty()).ok();
         }
+        let (root, mut copied_up) = self.copied_up.take()?;
+        copied_up.compare(root.as_fd());
+        Some(copied_up)
     }
 }
 
 impl Stub {
     fn is_untouched(&self) -> bool {
-        let Ok(now) = statat(&self.parent, &self.name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+        let Ok(now) = statat(&self.parent, &self.name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return false;
+        };
         let Some(made) = &self.made else { return false };
         let same = |f: fn(&Stat) -> u64| f(made) == f(&now);
         same(|s| s.st_ino)
@@ -249,7 +290,7 @@ pub(super) fn mtime(stat: &Stat) -> (i64, u64) {
     (stat.st_mtime, stat.st_mtime_nsec)
 }
 
-fn times(stat: &Stat) -> Timestamps {
+pub(super) fn times(stat: &Stat) -> Timestamps {
     let time = |seconds: i64, nanoseconds: u64| Timespec {
         tv_sec: seconds,
         tv_nsec: i64::try_from(nanoseconds).unwrap_or_default(),
@@ -266,7 +307,8 @@ mod tests {
 
     fn root() -> (tempfile::TempDir, OwnedFd) {
         let directory = tempfile::tempdir().expect("a directory");
-        let fd = rustix::fs::open(directory.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("opens");
+        let fd = rustix::fs::open(directory.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .expect("opens");
         (directory, fd)
     }
 
@@ -274,7 +316,8 @@ mod tests {
     fn links_never_lead_outside() {
         let (directory, fd) = root();
         std::os::unix::fs::symlink("/../../../etc", directory.path().join("up")).expect("links");
-        let found = resolve(fd.as_fd(), "/up/x/../y", Leaf::File, &mut Unobserved).expect("resolves");
+        let found =
+            resolve(fd.as_fd(), "/up/x/../y", Leaf::File, &mut Unobserved).expect("resolves");
         assert_eq!(found.expect("not covered").path, PathBuf::from("etc/y"));
         assert!(directory.path().join("etc/y").is_file());
     }
@@ -294,13 +337,15 @@ mod tests {
         std::fs::create_dir(&etc).expect("makes");
         let before = std::fs::metadata(&etc).expect("stats").modified().expect("has a time");
         let mut stubs = Stubs::default();
-        for (dest, leaf) in [("/etc/hosts", Leaf::File), ("/run/s/x", Leaf::Directory), ("/proc", Leaf::Directory)] {
+        for (dest, leaf) in
+            [("/etc/hosts", Leaf::File), ("/run/s/x", Leaf::Directory), ("/proc", Leaf::Directory)]
+        {
             resolve(fd.as_fd(), dest, leaf, &mut stubs).expect("resolves");
         }
         stubs.seal();
         assert_eq!(stubs.paths(), ["/etc/hosts", "/run", "/run/s", "/run/s/x", "/proc"]);
         std::fs::write(directory.path().join("run/kept"), "x").expect("writes");
-        stubs.remove();
+        assert!(stubs.remove().is_none());
         assert!(directory.path().join("run/kept").exists());
         assert!(!directory.path().join("run/s").exists());
         assert!(!directory.path().join("proc").exists());
@@ -312,9 +357,15 @@ mod tests {
     fn covered_places_are_left_alone() {
         let (directory, fd) = root();
         let mut stubs = Stubs::default();
-        let found = resolve(fd.as_fd(), "/m", Leaf::Directory, &mut stubs).expect("resolves").expect("not covered");
+        let found = resolve(fd.as_fd(), "/m", Leaf::Directory, &mut stubs)
+            .expect("resolves")
+            .expect("not covered");
         stubs.cover(found.path);
-        assert!(resolve(fd.as_fd(), "/m/inner", Leaf::Directory, &mut stubs).expect("resolves").is_none());
+        assert!(
+            resolve(fd.as_fd(), "/m/inner", Leaf::Directory, &mut stubs)
+                .expect("resolves")
+                .is_none()
+        );
         assert!(!directory.path().join("m/inner").exists());
     }
 }

@@ -1,0 +1,136 @@
+//! Global arguments: platforms, predefined names, `ARG`s before the first `FROM`, the epoch.
+
+use std::collections::BTreeMap;
+
+use karman_diag::{Diagnostic, Span};
+use karman_oci::Platform;
+
+use super::state::Step;
+use super::{Lowering, env::Env};
+use crate::instruction::{ArgPair, InstructionKind};
+
+/// Proxy arguments, in lower case; they need no declaration and are in no key.
+const PROXIES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
+
+/// Arguments that control the build itself.
+const CONTROLS: &[&str] = &["SOURCE_DATE_EPOCH", "BUILDKIT_"];
+
+/// The name of the argument that dates the build.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// Whether an argument means something without a declaration.
+pub(super) fn is_predefined(name: &str) -> bool {
+    is_proxy(name) || CONTROLS.iter().any(|c| name.starts_with(c))
+}
+
+fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|p| name.eq_ignore_ascii_case(p))
+}
+
+/// The proxies among build arguments, by their lower-case names.
+pub(super) fn proxy(build_args: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let proxies = build_args.iter().filter(|(name, _)| is_proxy(name));
+    proxies.map(|(name, value)| (name.to_lowercase(), value.clone())).collect()
+}
+
+impl Lowering<'_> {
+    /// Sets the platform arguments and reads the `ARG`s before the first `FROM`.
+    pub(super) fn read_globals(&mut self) -> Step<()> {
+        let options = self.options;
+        for (name, value) in platform_args(&options.build_platform, &options.target_platform) {
+            self.set_global(&name, &value);
+        }
+        let stages = &self.dockerfile.stages;
+        let last = stages.last().and_then(|s| s.name.as_ref()).map(|n| n.value.as_str());
+        let target = options.target.as_deref().or(last).filter(|t| !t.is_empty());
+        self.set_global("TARGETSTAGE", target.unwrap_or("default"));
+        let dockerfile = self.dockerfile;
+        for instruction in &dockerfile.global_args {
+            if let InstructionKind::Arg(pairs) = &instruction.kind {
+                for pair in pairs {
+                    self.read_global(pair)?;
+                }
+            }
+        }
+        self.read_epoch()
+    }
+
+    fn set_global(&mut self, name: &str, value: &str) {
+        let value = self.options.build_args.get(name).map_or(value, String::as_str);
+        self.globals.set(name, value);
+    }
+
+    fn read_global(&mut self, pair: &ArgPair) -> Step<()> {
+        let name = &pair.name.value;
+        self.declared.insert(name.clone());
+        let value = match (self.options.build_args.get(name), &pair.value) {
+            (Some(given), _) => given.clone(),
+            (None, Some(default)) => self.global_word(default)?,
+            (None, None) => return Ok(()),
+        };
+        self.globals.set(name, &value);
+        Ok(())
+    }
+
+    fn read_epoch(&mut self) -> Step<()> {
+        let given = self.options.build_args.get(EPOCH).map(String::as_str);
+        let text = given.or_else(|| self.globals.get(EPOCH).filter(|v| !v.is_empty()));
+        if let (None, Some(text)) = (self.epoch, text)
+            && !text.is_empty()
+        {
+            let bad = |_| Diagnostic::error(format!("invalid SOURCE_DATE_EPOCH: {text}"), None);
+            self.epoch = Some(text.parse().map_err(bad)?);
+        }
+        Ok(())
+    }
+
+    /// `ARG` in a stage.
+    pub(super) fn lower_arg(&mut self, id: usize, pairs: &[ArgPair]) -> Step<()> {
+        let mut texts = vec!["ARG".to_owned()];
+        for pair in pairs {
+            let name = &pair.name.value;
+            self.declared.insert(name.clone());
+            let given = self.options.build_args.get(name);
+            let value = match (given, &pair.value) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(self.stage_word(id, default)?),
+                (None, None) => self.globals.get(name).map(str::to_owned),
+            };
+            let state = &mut self.states[id];
+            if let Some(value) = &value {
+                state.env.set(name, value);
+                texts.push(format!("{name}={value}"));
+            } else {
+                texts.push(name.clone());
+            }
+            state.build_args.push((name.clone(), value));
+        }
+        self.states[id].note(texts.join(" "), self.epoch);
+        Ok(())
+    }
+
+    /// The environment that names see: global ones for `FROM`.
+    pub(super) fn platform_word(&self, raw: &str, span: Span, env: &Env) -> Step<Platform> {
+        let text = self.expand(raw, span, env)?;
+        if text.is_empty() {
+            let message = format!("empty platform value from expression {raw}");
+            return Err(Diagnostic::error(message, span));
+        }
+        Platform::parse(&text)
+            .map_err(|e| Diagnostic::error(format!("failed to parse platform {raw}: {e}"), span))
+    }
+}
+
+fn platform_args(build: &Platform, target: &Platform) -> Vec<(String, String)> {
+    let of = |kind: &str, p: &Platform| {
+        let optional = |v: &Option<String>| v.clone().unwrap_or_default();
+        [
+            (format!("{kind}PLATFORM"), p.to_string()),
+            (format!("{kind}OS"), p.os.clone()),
+            (format!("{kind}OSVERSION"), optional(&p.os_version)),
+            (format!("{kind}ARCH"), p.architecture.clone()),
+            (format!("{kind}VARIANT"), optional(&p.variant)),
+        ]
+    };
+    of("BUILD", build).into_iter().chain(of("TARGET", target)).collect()
+}

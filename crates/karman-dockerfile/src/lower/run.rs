@@ -1,0 +1,239 @@
+//! `RUN`.
+
+use karman_diag::{Diagnostic, Span};
+use karman_llb::{
+    Data, Device, ExecOp, FileAction, FileOp, Mkfile, Mount, MountKind, Network, Op, Security,
+    Vertex, VertexDigest, VertexMeta,
+};
+
+use super::Lowering;
+use super::mounts::Mounts;
+use super::names::Shown;
+use super::state::{Command, StateId, Step};
+use crate::instruction::{CommandLine, Heredoc, Run, Word};
+
+/// Where a heredoc with a `#!` line is put.
+const SCRIPT_DIR: &str = "/dev/pipes";
+
+/// Permission bits of such a script.
+const SCRIPT_MODE: u32 = 0o755;
+
+/// A command ready to run.
+struct Script {
+    args: Vec<String>,
+    /// A heredoc with a `#!` line: its vertex.
+    file: Option<VertexDigest>,
+    /// What is shown of a heredoc's body.
+    summary: Option<String>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn lower_run(&mut self, id: StateId, command: &Command, run: &Run) -> Step<()> {
+        let span = command.instruction.span;
+        let script = self.script(id, run, span)?;
+        let mut mounts = self.lower_mounts(id, run, &command.sources)?;
+        if let Some(file) = script.file {
+            let input = mounts.input(file);
+            let kind = MountKind::Bind { input: Some(input), source: "/".to_owned() };
+            mounts.add(Mount { target: SCRIPT_DIR.to_owned(), kind, readonly: true });
+        }
+        let name = self.run_name(id, command, &script, &mounts);
+        let op = self.exec_op(id, run, &script, &mut mounts)?;
+        let vertex =
+            Vertex { op: Op::Exec(op), inputs: mounts.inputs, platform: self.stage_platform(id) };
+        let state = &self.states[id];
+        let text = format!("RUN {}{} # buildkit", state.args_prefix(), script.args.join(" "));
+        let ignore_cache = state.ignore_cache;
+        let meta = VertexMeta { name, spans: vec![span], ignore_cache, internal: false };
+        let digest = self.graph.add(vertex, meta);
+        self.states[id].layer(text, self.epoch, digest);
+        Ok(())
+    }
+
+    fn exec_op(
+        &self,
+        id: StateId,
+        run: &Run,
+        script: &Script,
+        mounts: &mut Mounts,
+    ) -> Step<ExecOp> {
+        let options = self.options;
+        let state = &self.states[id];
+        let mut env = state.env.lines();
+        if let Some(socket) = mounts.ssh_socket.take()
+            && state.env.get("SSH_AUTH_SOCK").is_none()
+        {
+            env.push(format!("SSH_AUTH_SOCK={socket}"));
+        }
+        let mut devices = options.devices.clone();
+        for word in &run.devices {
+            devices.push(device(&self.stage_word(id, word)?, word.span)?);
+        }
+        Ok(ExecOp {
+            root: state.root.map(|_| 0),
+            args: script.args.clone(),
+            env,
+            cwd: state.cwd().to_owned(),
+            user: state.image.config.user.clone(),
+            hostname: options.hostname.clone(),
+            mounts: std::mem::take(&mut mounts.list),
+            secret_env: std::mem::take(&mut mounts.secret_env),
+            network: network(run.network.as_ref(), options.network)?,
+            security: security(run.security.as_ref())?,
+            extra_hosts: options.extra_hosts.clone(),
+            ulimits: options.ulimits.clone(),
+            shm_size: options.shm_size,
+            devices,
+        })
+    }
+
+    fn run_name(&mut self, id: StateId, command: &Command, script: &Script, mounts: &Mounts) -> String {
+        let mut text = command.instruction.text.clone();
+        if let Some(summary) = &script.summary {
+            text.push_str(&format!(" ({summary})"));
+        }
+        let state = &self.states[id];
+        let secrets: Vec<String> = mounts.secret_env.iter().map(|s| s.name.clone()).collect();
+        let shown = self.shown(&text, &state.env, Shown::Command, &secrets);
+        let platform = state.platform.clone();
+        self.step_name(id, &shown, platform.as_ref())
+    }
+
+    /// What is run: heredocs are scripts, or are given back to the shell.
+    fn script(&mut self, id: StateId, run: &Run, span: Span) -> Step<Script> {
+        let plain = |args| Script { args, file: None, summary: None };
+        let line = match &run.command {
+            CommandLine::Exec(words) => return Ok(plain(words.clone())),
+            CommandLine::Shell(line) => line,
+        };
+        let Some(first) = run.heredocs.first() else {
+            return Ok(plain(self.states[id].with_shell(line)));
+        };
+        if !is_heredoc_alone(line) {
+            let mut text = line.clone();
+            for heredoc in &run.heredocs {
+                text.push('\n');
+                text.push_str(&heredoc.body.value);
+                text.push_str(&heredoc.name);
+            }
+            return Ok(plain(self.states[id].with_shell(&text)));
+        }
+        let body = first.text();
+        let summary = Some(summarize(&first.body.value));
+        if self.states[id].image.os == "windows" || !body.starts_with("#!") {
+            return Ok(Script { args: self.states[id].with_shell(&body), file: None, summary });
+        }
+        let file = self.inline_document(id, first, body, SCRIPT_MODE, span);
+        let path = format!("{SCRIPT_DIR}/{}", first.name);
+        Ok(Script { args: self.states[id].with_shell(&path), file: Some(file), summary })
+    }
+
+    /// A scratch filesystem that holds one heredoc.
+    pub(super) fn inline_document(
+        &mut self,
+        id: StateId,
+        heredoc: &Heredoc,
+        body: String,
+        mode: u32,
+        span: Span,
+    ) -> VertexDigest {
+        let file = Mkfile {
+            path: karman_pattern::clean(&format!("/{}", heredoc.name)),
+            mode,
+            data: Data(body.into_bytes()),
+            owner: None,
+            created: self.epoch,
+        };
+        let op = FileOp { base: None, actions: vec![FileAction::Mkfile(file)] };
+        let platform = self.stage_platform(id);
+        let name = "[internal] preparing inline document".to_owned();
+        let meta = VertexMeta { name, spans: vec![span], internal: true, ..VertexMeta::default() };
+        self.graph.add(Vertex { op: Op::File(op), inputs: Vec::new(), platform }, meta)
+    }
+}
+
+/// Whether a shell line is one `[n]<<[-]NAME` word and nothing else: then its body is the script.
+fn is_heredoc_alone(line: &str) -> bool {
+    let line = line.trim().trim_start_matches(|c: char| c.is_ascii_digit());
+    let Some(name) = line.strip_prefix("<<") else { return false };
+    let name = name.strip_prefix('-').unwrap_or(name);
+    let mut quote = None;
+    for c in name.chars() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '<') => return false,
+            (None, c) if c.is_whitespace() => return false,
+            (None, _) => {}
+        }
+    }
+    !name.is_empty()
+}
+
+fn summarize(body: &str) -> String {
+    let mut lines = body.trim().lines();
+    let first = lines.next().unwrap_or_default();
+    if lines.next().is_some() { format!("{first}...") } else { first.to_owned() }
+}
+
+fn network(word: Option<&Word>, default: Network) -> Step<Network> {
+    let Some(word) = word else { return Ok(default) };
+    match word.value.as_str() {
+        "" | "default" => Ok(default),
+        "none" => Ok(Network::None),
+        "host" => Ok(Network::Host),
+        other => {
+            Err(Diagnostic::error(format!("network {other:?} is not valid"), word.span)
+                .with_hint("use `default`, `none` or `host`"))
+        }
+    }
+}
+
+fn security(word: Option<&Word>) -> Step<Security> {
+    let Some(word) = word else { return Ok(Security::Sandbox) };
+    match word.value.as_str() {
+        "" | "sandbox" => Ok(Security::Sandbox),
+        "insecure" => Ok(Security::Insecure),
+        other => {
+            Err(Diagnostic::error(format!("security {other:?} is not valid"), word.span)
+                .with_hint("use `sandbox` or `insecure`"))
+        }
+    }
+}
+
+/// `NAME[,required[=BOOL]]` of `--device`.
+fn device(text: &str, span: Span) -> Step<Device> {
+    let mut name = None;
+    let mut required = false;
+    for field in text.split(',') {
+        match field.split_once('=') {
+            None if field == "required" => required = true,
+            Some(("name", value)) => name = Some(value.to_owned()),
+            Some(("required", value)) => required = value == "true" || value == "1",
+            // A CDI name is `vendor/class=device`, so it has an `=` too.
+            _ if name.is_none() && !field.is_empty() => name = Some(field.to_owned()),
+            _ => {
+                let message = format!("unexpected field {field:?} in device");
+                return Err(Diagnostic::error(message, span));
+            }
+        }
+    }
+    let name = name.ok_or_else(|| Diagnostic::error("device has no name", span))?;
+    Ok(Device { name, required })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_heredoc_alone;
+
+    #[test]
+    fn only_a_single_heredoc_word_is_a_script() {
+        for alone in ["<<EOF", "<<-EOF", "<<'EOF'", "<<\"E O F\"", "3<<EOF", " <<EOF "] {
+            assert!(is_heredoc_alone(alone), "{alone}");
+        }
+        for other in ["<<EOF cat", "cat <<EOF", "<<A <<B", "<<", "<<EOF > /x", "<<A<<B"] {
+            assert!(!is_heredoc_alone(other), "{other}");
+        }
+    }
+}

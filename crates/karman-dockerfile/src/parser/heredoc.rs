@@ -1,0 +1,139 @@
+//! Here-documents: which words announce one, and reading their bodies.
+
+use super::error::{ParseError, ParseErrorKind};
+use super::statement::Statement;
+use crate::expand::{ExpandError, Expander, LexMode};
+use crate::instruction::{Heredoc, Spanned};
+use crate::text::{LogicalLine, LogicalReader, ReadError};
+
+/// `[fd]<<[-]name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HeredocWord {
+    pub(super) name: String,
+    pub(super) expand: bool,
+    strip_tabs: bool,
+    fd: u32,
+}
+
+/// Why the bodies of an instruction cannot be read.
+pub(super) enum HeredocError {
+    /// The line is wrong.
+    Parse(ParseError),
+    /// The source is.
+    Read(ReadError),
+}
+
+/// Reads the bodies that the words of `line` announce.
+pub(super) fn read_heredocs(
+    line: &LogicalLine,
+    reader: &mut LogicalReader<'_>,
+) -> Result<Vec<Heredoc>, HeredocError> {
+    let mut out = Vec::new();
+    let mut from = 0;
+    for raw in shell_words(&line.text) {
+        let found = line.text[from..].find(&raw).map(|at| from + at..from + at + raw.len());
+        let span = found.clone().map_or(line.span, |range| line.span_of(range));
+        let parsed = heredoc_word(&raw).map_err(|error| {
+            HeredocError::Parse(ParseError::new(ParseErrorKind::HeredocWord(error), span))
+        })?;
+        let Some(word) = parsed else { continue };
+        from = found.map_or(from, |range| range.end);
+        let body = reader.heredoc_body(&word.name, word.strip_tabs).map_err(HeredocError::Read)?;
+        let Some(body) = body else {
+            let error = ParseError::new(ParseErrorKind::UnterminatedHeredoc, span);
+            return Err(HeredocError::Parse(error));
+        };
+        out.push(Heredoc {
+            name: word.name,
+            body: Spanned::new(body.content, body.span),
+            expand: word.expand,
+            strip_tabs: word.strip_tabs,
+            fd: word.fd,
+            span,
+        });
+    }
+    Ok(out)
+}
+
+/// The heredoc of a statement that a source word names; the last one of that name.
+pub(super) fn find_heredoc(statement: &Statement<'_>, word: &HeredocWord) -> Option<Heredoc> {
+    let found = statement.heredocs.iter().rev().find(|h| h.name == word.name)?;
+    Some(Heredoc { expand: word.expand, strip_tabs: word.strip_tabs, ..found.clone() })
+}
+
+/// The words of a command that may announce a heredoc; none where quotes do not balance.
+fn shell_words(line: &str) -> Vec<String> {
+    let mode =
+        LexMode { keep_quotes: true, keep_escapes: true, keep_unset: true, plain_quotes: false };
+    let (_, words) = Expander::new('\\', &|_| None).run(line, mode).unwrap_or_default();
+    words.into_iter().filter(|word| word.contains("<<")).collect()
+}
+
+/// Reads a word as `[fd]<<[-]name`; `None` where it is another word.
+pub(super) fn heredoc_word(word: &str) -> Result<Option<HeredocWord>, ExpandError> {
+    let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = &word[..word.len() - rest.len()];
+    let Some(rest) = rest.strip_prefix("<<") else { return Ok(None) };
+    let (strip_tabs, rest) = rest.strip_prefix('-').map_or((false, rest), |rest| (true, rest));
+    if rest.is_empty() || rest.contains('<') {
+        return Ok(None);
+    }
+    let expander = Expander::new('\\', &|_| None);
+    let plain = LexMode { keep_unset: true, ..LexMode::default() };
+    let (_, words) = expander.run(rest, plain)?;
+    let (_, quoted) = expander.run(rest, LexMode { keep_quotes: true, ..plain })?;
+    let ([name], [quoted]) = (words.as_slice(), quoted.as_slice()) else { return Ok(None) };
+    Ok(Some(HeredocWord {
+        name: name.clone(),
+        expand: count_quotes(name) == count_quotes(quoted),
+        strip_tabs,
+        fd: digits.parse().unwrap_or(0),
+    }))
+}
+
+fn count_quotes(word: &str) -> usize {
+    word.matches(['"', '\'']).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_announce_a_heredoc() {
+        let table: &[(&str, Option<(&str, bool, bool, u32)>)] = &[
+            ("<<EOF", Some(("EOF", true, false, 0))),
+            ("<<-EOF", Some(("EOF", true, true, 0))),
+            ("3<<EOF", Some(("EOF", true, false, 3))),
+            ("<<'EOF'", Some(("EOF", false, false, 0))),
+            ("<<\"EOF\"", Some(("EOF", false, false, 0))),
+            ("<<E\"O\"F", Some(("EOF", false, false, 0))),
+            ("<<-'E OF'", Some(("E OF", false, true, 0))),
+            ("<<$X", Some(("$X", true, false, 0))),
+            ("<<", None),
+            ("<<-", None),
+            ("<<<EOF", None),
+            ("a<<EOF", None),
+            ("\"<<EOF\"", None),
+            ("$((1<<2))", None),
+        ];
+        for (word, expect) in table {
+            let found = heredoc_word(word).expect(word);
+            let found = found.as_ref().map(|h| (h.name.as_str(), h.expand, h.strip_tabs, h.fd));
+            assert_eq!(found, *expect, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_line_announces_what_the_shell_would_see() {
+        let announced = |line: &str| -> Vec<String> {
+            let words = shell_words(line).into_iter();
+            words.filter_map(|w| heredoc_word(&w).ok().flatten()).map(|h| h.name).collect()
+        };
+        assert_eq!(announced("RUN <<EOF cat >/a && cat <<'X' >/b"), ["EOF", "X"]);
+        assert_eq!(announced("RUN cat > /a <<EOF"), ["EOF"]);
+        assert_eq!(announced("RUN echo $((1<<2)) \"<<NO\" '<<NO' a<<b"), [] as [&str; 0]);
+        assert_eq!(announced("RUN echo \\<<EOF"), [] as [&str; 0]);
+        assert_eq!(announced("RUN cat <<EOF 'open"), [] as [&str; 0]);
+    }
+}

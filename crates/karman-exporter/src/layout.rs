@@ -1,0 +1,298 @@
+//! Reading OCI layouts: directories and archives, as `oci-layout://` contexts and for loading images.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use karman_oci::{Descriptor, Digest, Index, Platform, Reference, media_type};
+use karman_sys::fs::Dir;
+
+use crate::blobs::{BlobSource, BlobStore, MAX_DOCUMENT, document};
+use crate::export::{ExportError, IMAGE_NAME, REF_NAME, closure};
+use crate::tarball::{EntryKind, ReadError, TarReader};
+
+/// The most entries of a layout archive.
+const MAX_ENTRIES: usize = 100_000;
+
+/// The deepest nesting of indexes.
+const MAX_NESTING: usize = 4;
+
+/// A layout that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// A file could not be read.
+    #[error("read layout `{}`", path.display())]
+    Read {
+        /// The layout.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The archive is malformed.
+    #[error("read layout archive `{}`", path.display())]
+    Archive {
+        /// The layout.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: ReadError,
+    },
+    /// There is no `index.json`: no layout, or a docker archive made before version 25.
+    #[error("`{}` has no `index.json`", path.display())]
+    NoIndex {
+        /// The layout.
+        path: PathBuf,
+    },
+    /// The index is malformed.
+    #[error("read the index of layout `{}`", path.display())]
+    Index {
+        /// The layout.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// No image has the name.
+    #[error("layout `{}` has no image `{wanted}` (it has {})", path.display(), have.join(", "))]
+    NotFound {
+        /// The layout.
+        path: PathBuf,
+        /// The tag or digest asked for.
+        wanted: String,
+        /// The names it has.
+        have: Vec<String>,
+    },
+    /// The image is not for the platform.
+    #[error("image `{digest}` has no manifest for {wanted}")]
+    Platform {
+        /// The index.
+        digest: Digest,
+        /// The platform asked for.
+        wanted: String,
+    },
+    /// A manifest or blob could not be read or stored.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+}
+
+/// An open layout.
+#[derive(Debug)]
+pub struct Layout {
+    path: PathBuf,
+    files: Files,
+    index: Index,
+}
+
+#[derive(Debug)]
+enum Files {
+    Dir(Dir),
+    /// Offset and size of each file in an uncompressed tar.
+    Tar(File, BTreeMap<Vec<u8>, (u64, u64)>),
+}
+
+impl Layout {
+    /// Opens a layout directory or an uncompressed layout archive (docker archives since version 25 are such).
+    ///
+    /// # Errors
+    /// When there is no layout at `path`, or its index is malformed.
+    pub fn open(path: &Path) -> Result<Self, LayoutError> {
+        let failed = |source| LayoutError::Read { path: path.to_owned(), source };
+        let meta = std::fs::metadata(path).map_err(failed)?;
+        let files = if meta.is_dir() {
+            Files::Dir(Dir::open(path).map_err(|error| failed(io::Error::other(error)))?)
+        } else {
+            scan(path)?
+        };
+        let mut bytes = Vec::new();
+        match files.open("index.json") {
+            Ok(file) => file.take(MAX_DOCUMENT).read_to_end(&mut bytes).map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LayoutError::NoIndex { path: path.to_owned() });
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let index = serde_json::from_slice(&bytes)
+            .map_err(|source| LayoutError::Index { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), files, index })
+    }
+
+    /// The entries of the index.
+    #[must_use]
+    pub fn images(&self) -> &[Descriptor] {
+        &self.index.manifests
+    }
+
+    /// Finds an image by tag, whole name or digest; `None` means the only image, or else the tag `latest`.
+    ///
+    /// # Errors
+    /// When no image has the name.
+    pub fn resolve(&self, wanted: Option<&str>) -> Result<Descriptor, LayoutError> {
+        let manifests = &self.index.manifests;
+        if let (None, [only]) = (wanted, manifests.as_slice()) {
+            return Ok(only.clone());
+        }
+        let wanted = wanted.unwrap_or("latest").trim_start_matches('@');
+        let found = manifests.iter().find(|entry| is_called(entry, wanted));
+        found.cloned().ok_or_else(|| LayoutError::NotFound {
+            path: self.path.clone(),
+            wanted: wanted.to_owned(),
+            have: manifests.iter().map(name_of).collect(),
+        })
+    }
+
+    /// The manifest of an image for a platform: the image itself, or the best entry of its index.
+    ///
+    /// # Errors
+    /// When the index has nothing for the platform, or cannot be read.
+    pub fn select(&self, top: &Descriptor, wanted: &Platform) -> Result<Descriptor, LayoutError> {
+        let mut current = top.clone();
+        for _ in 0..MAX_NESTING {
+            if !media_type::is_index(&current.media_type) {
+                return Ok(current);
+            }
+            let digest = current.digest;
+            let bytes = self.document(&digest)?;
+            let index: Index = serde_json::from_slice(&bytes)
+                .map_err(|source| ExportError::Document { digest, source })?;
+            let rank = |entry: &Descriptor| match &entry.platform {
+                Some(platform) => platform.matches(wanted),
+                // An entry without a platform may be a nested index or the only image.
+                None => Some(0),
+            };
+            let best = index.manifests.into_iter().filter_map(|entry| Some((rank(&entry)?, entry)));
+            let best = best.reduce(|best, next| if next.0 > best.0 { next } else { best });
+            let (_, next) = best.ok_or_else(|| LayoutError::Platform {
+                digest,
+                wanted: wanted.to_string(),
+            })?;
+            current = next;
+        }
+        Err(LayoutError::Export(ExportError::TooMany(top.digest)))
+    }
+
+    /// The raw bytes of a manifest, index or config, verified.
+    ///
+    /// # Errors
+    /// When it is missing, too large or damaged.
+    pub fn document(&self, digest: &Digest) -> Result<Vec<u8>, LayoutError> {
+        document(self, digest)
+            .map_err(|source| ExportError::Blob { digest: *digest, source }.into())
+    }
+
+    /// Copies an image with all its blobs into a store, verified, and returns what was copied or already there.
+    ///
+    /// # Errors
+    /// When a blob is missing or damaged, or the store cannot be written.
+    pub fn import(
+        &self,
+        top: &Descriptor,
+        store: &dyn BlobStore,
+    ) -> Result<Vec<Descriptor>, LayoutError> {
+        let blobs = closure(self, top)?;
+        for blob in &blobs {
+            self.import_blob(&blob.digest, store)
+                .map_err(|source| ExportError::Blob { digest: blob.digest, source })?;
+        }
+        Ok(blobs)
+    }
+
+    /// Copies one blob into a store, verified.
+    ///
+    /// # Errors
+    /// When the blob is missing or damaged, or the store cannot be written.
+    pub fn import_blob(&self, digest: &Digest, store: &dyn BlobStore) -> io::Result<()> {
+        if store.has_blob(digest)? {
+            return Ok(());
+        }
+        let mut sink = store.begin()?;
+        io::copy(&mut self.open_blob(digest)?, &mut sink)?;
+        sink.commit(Some(*digest)).map(drop)
+    }
+}
+
+impl BlobSource for Layout {
+    fn open_blob(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
+        self.files.open(&format!("blobs/sha256/{}", digest.hex()))
+    }
+
+    /// Never: the files of a layout are their owner's to change, so they are not to be linked.
+    fn blob_path(&self, _: &Digest) -> Option<PathBuf> {
+        None
+    }
+}
+
+impl Files {
+    fn open(&self, name: &str) -> io::Result<Box<dyn Read + Send + '_>> {
+        match self {
+            Self::Dir(dir) => match dir.open_in_root(name) {
+                Ok(file) => Ok(Box::new(file)),
+                Err(error) if error.is_not_found() => {
+                    Err(io::Error::new(io::ErrorKind::NotFound, error))
+                }
+                Err(error) => Err(io::Error::other(error)),
+            },
+            Self::Tar(file, entries) => {
+                let (at, size) = entries.get(name.as_bytes()).ok_or(io::ErrorKind::NotFound)?;
+                Ok(Box::new(Slice { file, at: *at, end: at + size }))
+            }
+        }
+    }
+}
+
+fn scan(path: &Path) -> Result<Files, LayoutError> {
+    let failed = |source| LayoutError::Read { path: path.to_owned(), source };
+    let broken = |source| LayoutError::Archive { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut entries = BTreeMap::new();
+    let mut tar = TarReader::new(&file);
+    while let Some(entry) = tar.next_entry().map_err(broken)? {
+        let name = crate::unpack::clean(&entry.path).join(&b'/');
+        if entry.kind == EntryKind::File
+            && let Some(offset) = tar.data_offset()
+        {
+            entries.insert(name, (offset, entry.size));
+        }
+        if entries.len() > MAX_ENTRIES {
+            return Err(failed(io::ErrorKind::FileTooLarge.into()));
+        }
+    }
+    Ok(Files::Tar(file, entries))
+}
+
+fn is_called(entry: &Descriptor, wanted: &str) -> bool {
+    let name = entry.annotations.get(IMAGE_NAME).and_then(|name| Reference::parse(name).ok());
+    entry.annotations.get(REF_NAME).is_some_and(|tag| tag == wanted)
+        || entry.digest.to_string() == wanted
+        || name.is_some_and(|name| {
+            name.tag.as_deref() == Some(wanted)
+                || Reference::parse(wanted).is_ok_and(|wanted| wanted == name)
+        })
+}
+
+fn name_of(entry: &Descriptor) -> String {
+    let name = entry.annotations.get(IMAGE_NAME).or_else(|| entry.annotations.get(REF_NAME));
+    name.map_or_else(|| entry.digest.to_string(), |name| format!("`{name}`"))
+}
+
+/// A part of a file, read without moving the file's position.
+struct Slice<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Slice<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let want = buffer.len().min(left);
+        let read = self.file.read_at(&mut buffer[..want], self.at)?;
+        if read == 0 && want > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.at += read as u64;
+        Ok(read)
+    }
+}

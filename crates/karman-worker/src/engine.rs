@@ -1,0 +1,161 @@
+//! The engine: an open store with everything that works on it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use karman_content::Store;
+use karman_control::{
+    Backend, Cause, EventSink, ResolvedImage, Session, SolveError, SolveRequest, SolveResponse,
+};
+use karman_llb::{Graph, SourceOp, VertexDigest};
+use karman_net::Client;
+use karman_oci::Platform;
+use karman_registry::{DockerConfig, HostConfig, Registry, Scheme};
+use karman_snapshot::Snapshots;
+use karman_sys::fs::Time;
+
+use crate::cache::Records;
+use crate::config::Config;
+use crate::error::{OrFail as _, store as store_error};
+use crate::sources::Resolutions;
+
+/// The longest wait for a silent server.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The embedded backend. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    store: Store,
+    snapshots: Snapshots,
+    records: Records,
+    client: Client,
+    registry: Registry,
+    resolutions: Mutex<Resolutions>,
+}
+
+impl Engine {
+    /// Opens the store of `config` and sets everything up; makes no request yet.
+    ///
+    /// # Errors
+    /// When the store cannot be opened, the CA bundle cannot be read, or a credential file is broken.
+    pub fn open(config: Config) -> Result<Self, SolveError> {
+        let store = Store::open(&config.root).map_err(store_error)?;
+        let snapshots = Snapshots::new(&store).or_fail(Cause::Store, "open the snapshots")?;
+        let records = Records::new(store.clone(), snapshots.clone());
+        let client = Client::new(karman_net::Config {
+            ca_bundle: config.ca_bundle.clone(),
+            proxies: config.proxies.clone(),
+            read_timeout: READ_TIMEOUT,
+            ..karman_net::Config::default()
+        })
+        .or_fail(Cause::Input, "set up the HTTP client")?;
+        let registry = Registry::new(client.clone(), registry_config(&config)?);
+        let resolutions = Mutex::default();
+        let inner = Inner { config, store, snapshots, records, client, registry, resolutions };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.0.snapshots
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.0.records
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    pub(crate) fn resolutions(&self) -> &Mutex<Resolutions> {
+        &self.0.resolutions
+    }
+
+    pub(crate) fn resolv_conf(&self) -> &Path {
+        &self.0.config.resolv_conf
+    }
+
+    /// The time of files that the engine itself makes.
+    pub(crate) fn epoch_time(&self) -> Time {
+        Time::from_secs(0)
+    }
+
+    /// How many vertices run at once.
+    pub(crate) fn parallelism(&self) -> usize {
+        match self.0.config.parallelism {
+            // Steps wait for networks and disks as much as for cores.
+            0 => std::thread::available_parallelism().map_or(4, |n| (n.get() * 2).clamp(4, 16)),
+            n => n,
+        }
+    }
+
+    /// Threads for hashing and compressing.
+    pub(crate) fn cores(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+}
+
+fn registry_config(config: &Config) -> Result<karman_registry::Config, SolveError> {
+    let plain = |host: &String| {
+        (host.clone(), HostConfig { scheme: Scheme::Http, ..HostConfig::default() })
+    };
+    let hosts: BTreeMap<_, _> = config.insecure_registries.iter().map(plain).collect();
+    let env = config.commands.env.clone();
+    let runner: karman_registry::HelperRunner = Arc::new(move |program: &str, input: &str| {
+        let run = karman_sys::program::Program::new(program).arg("get").env_all(&env);
+        let output = run.input(input.as_bytes().to_vec()).output()?;
+        Ok(karman_registry::HelperOutput { success: output.success, stdout: output.stdout })
+    });
+    let credentials = DockerConfig::load(&config.credential_files, runner)
+        .or_fail(Cause::Input, "read the registry credentials")?;
+    Ok(karman_registry::Config { hosts, credentials: Arc::new(credentials) })
+}
+
+impl Backend for Engine {
+    fn resolve_image(
+        &self,
+        source: &SourceOp,
+        platform: &Platform,
+        session: &Session,
+    ) -> Result<ResolvedImage, SolveError> {
+        crate::sources::resolve(self, source, platform, session)
+    }
+
+    fn read_file(
+        &self,
+        graph: &Graph,
+        vertex: &VertexDigest,
+        path: &str,
+        limit: u64,
+        session: &Session,
+    ) -> Result<Option<Vec<u8>>, SolveError> {
+        crate::solve::read_file(self, &crate::solve::FileWanted { graph, vertex, path, limit }, session)
+    }
+
+    fn solve(
+        &self,
+        request: SolveRequest,
+        session: &Session,
+        events: EventSink,
+    ) -> Result<SolveResponse, SolveError> {
+        crate::solve::solve(self, &request, session, &events)
+    }
+}

@@ -1,0 +1,286 @@
+//! RUN: one command in the sandbox, on a new layer over the root filesystem.
+
+pub(crate) mod borrowed;
+mod log;
+mod mounts;
+pub(crate) mod users;
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use karman_control::{Cause, Event, EventSink, Session, SolveError, Stream};
+use karman_llb::{ExecOp, Network, Security, VertexDigest};
+use karman_snapshot::{Active, View};
+use karman_sys::overlay::OverlayMount;
+use karman_sys::sandbox::{self, Rootfs, Running, Sandbox, SandboxError, Spec, Streams};
+use karman_solver::Cancel;
+
+pub(crate) use log::Tail;
+use mounts::Mounts;
+use users::Identity;
+
+use crate::cache::Chain;
+use crate::engine::Engine;
+use crate::error::{OrFail as _, chain as error_chain};
+use crate::layers::{Windows, commit, file_clock, windows_of};
+
+/// How often a running command looks whether the build was cancelled.
+const CANCEL_POLL: Duration = Duration::from_millis(20);
+
+/// What a RUN step reads besides its op.
+pub(crate) struct ExecInputs<'a> {
+    /// The root filesystem.
+    pub(crate) root: Chain,
+    /// The views of all inputs, by index.
+    pub(crate) views: &'a [Chain],
+}
+
+/// Where events of a step go.
+#[derive(Clone)]
+pub(crate) struct StepEvents {
+    pub(crate) sink: EventSink,
+    pub(crate) vertex: VertexDigest,
+    pub(crate) begun: std::time::Instant,
+}
+
+impl StepEvents {
+    /// Sends output of the step.
+    pub(crate) fn log(&self, stream: Stream, data: &[u8]) {
+        let (vertex, at) = (self.vertex, self.begun.elapsed());
+        (self.sink)(Event::Log { vertex, stream, data: data.to_vec(), at });
+    }
+
+    /// Says something about the step.
+    pub(crate) fn warn(&self, message: String) {
+        (self.sink)(Event::Warning { vertex: Some(self.vertex), message });
+    }
+}
+
+/// Runs the command; gives the chain with the new layer on top.
+pub(crate) fn run(
+    engine: &Engine,
+    op: &ExecOp,
+    inputs: &ExecInputs<'_>,
+    session: &Session,
+    events: &StepEvents,
+    cancel: &Cancel,
+) -> Result<Chain, SolveError> {
+    check_allowed(op, session)?;
+    let started = file_clock();
+    let snapshots = engine.snapshots();
+    let view = snapshots.view(&inputs.root).or_fail(Cause::Store, "open the root filesystem")?;
+    let identity = identity_of(&op.user, &view)?;
+    let active = snapshots.prepare(&inputs.root).or_fail(Cause::Store, "prepare a layer")?;
+    let active = with_cwd(engine, active, &view, op, &identity)?;
+    let lowers = snapshots.lowers(&inputs.root).or_fail(Cause::Store, "open the layers")?;
+    let mut env: BTreeMap<String, String> = env_map(&op.env);
+    let mut mounts = Mounts::prepare(engine, op, inputs, session, &mut env)?;
+    borrowed::lend_ca(session, &mut env, &mut mounts.list)?;
+    borrowed::lend_proxies(session, &mut env);
+    env.entry("HOME".to_owned()).or_insert_with(|| identity.home.clone());
+    mounts.list.extend(borrowed::name_resolution(op, engine.resolv_conf()));
+    let overlay = OverlayMount {
+        lowers,
+        upper: Some(active.fs().to_path_buf()),
+        work: Some(active.work().to_path_buf()),
+        volatile: true,
+    };
+    let mut spec = Spec::new(Rootfs::Overlay(overlay), op.args.clone());
+    fill(&mut spec, op, env, &identity);
+    spec.mounts = mounts.list;
+    let tail = Tail::default();
+    supervise(&spec, op, events, &tail, cancel)?;
+    drop(mounts.held);
+    let mut windows = Windows::since(started);
+    windows.add(&windows_of(snapshots, &inputs.root)?);
+    for view in inputs.views {
+        windows.add(&windows_of(snapshots, view)?);
+    }
+    let mut result = inputs.root.clone();
+    result.push(commit(active, &windows, "run")?);
+    Ok(result)
+}
+
+/// BuildKit makes a missing working directory before the command starts.
+fn with_cwd(
+    engine: &Engine,
+    active: Active,
+    view: &View,
+    op: &ExecOp,
+    identity: &Identity,
+) -> Result<Active, SolveError> {
+    let cwd = Path::new(&op.cwd);
+    let there = view.lookup(cwd, true).or_fail(Cause::Input, "look up the working directory")?;
+    if there.is_some() {
+        return Ok(active);
+    }
+    let owner = karman_sys::fs::Owner { uid: identity.uid, gid: identity.gid };
+    let attrs = karman_snapshot::Attrs { mode: 0o755, owner, mtime: engine.epoch_time() };
+    let mut writer = active.writer(view).or_fail(Cause::Store, "prepare a layer")?;
+    let made = writer.ensure_dir(cwd, attrs).and_then(|()| writer.finish());
+    made.or_fail(Cause::Input, &format!("make the working directory `{}`", op.cwd))?;
+    Ok(active)
+}
+
+fn check_allowed(op: &ExecOp, session: &Session) -> Result<(), SolveError> {
+    let refuse = |what: &str| {
+        let message = format!("granting entitlement {what} is not allowed by build settings");
+        let hint = format!("pass `--allow {what}` when you trust this Dockerfile");
+        Err(SolveError::new(Cause::Input, message).with_hint(hint))
+    };
+    if op.security == Security::Insecure && !session.allow_insecure {
+        return refuse("security.insecure");
+    }
+    if op.network == Network::Host && !session.allow_host_network {
+        return refuse("network.host");
+    }
+    Ok(())
+}
+
+/// Who `user` is in a root filesystem.
+pub(crate) fn identity_of(user: &str, view: &View) -> Result<Identity, SolveError> {
+    let passwd = read_database(view, "/etc/passwd")?;
+    let group = read_database(view, "/etc/group")?;
+    users::resolve(user, &passwd, &group).map_err(|e| SolveError::new(Cause::Input, e.to_string()))
+}
+
+/// The text of a small file of a view; empty where there is none.
+pub(crate) fn read_database(view: &View, path: &str) -> Result<String, SolveError> {
+    let doing = format!("read `{path}` of the image");
+    let Some(found) = view.lookup(Path::new(path), true).or_fail(Cause::Input, &doing)? else {
+        return Ok(String::new());
+    };
+    if !found.stat.is_file() {
+        return Ok(String::new());
+    }
+    let file = view.open_file(&found).or_fail(Cause::Input, &doing)?;
+    let mut bytes = Vec::new();
+    file.take(users::MAX_DATABASE).read_to_end(&mut bytes).or_fail(Cause::Input, &doing)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// `NAME=value` lines as a map; the last of a name wins.
+pub(crate) fn env_map(env: &[String]) -> BTreeMap<String, String> {
+    let pairs = env.iter().filter_map(|e| e.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn fill(spec: &mut Spec, op: &ExecOp, env: BTreeMap<String, String>, identity: &Identity) {
+    spec.env = env.into_iter().collect();
+    spec.cwd = op.cwd.clone();
+    (spec.uid, spec.gid) = (identity.uid, identity.gid);
+    spec.groups = identity.groups.clone();
+    spec.hostname =
+        if op.hostname.is_empty() { borrowed::HOSTNAME.to_owned() } else { op.hostname.clone() };
+    spec.network = match op.network {
+        Network::None => sandbox::Network::None,
+        Network::Default | Network::Host => sandbox::Network::Host,
+    };
+    spec.security = match op.security {
+        Security::Sandbox => sandbox::Security::Sandbox,
+        Security::Insecure => sandbox::Security::Insecure,
+    };
+    if op.shm_size > 0 {
+        spec.shm_size = op.shm_size;
+    }
+    let limit = |n: i64| u64::try_from(n).ok();
+    spec.ulimits = op
+        .ulimits
+        .iter()
+        .map(|u| sandbox::Ulimit { name: u.name.clone(), soft: limit(u.soft), hard: limit(u.hard) })
+        .collect();
+}
+
+/// Starts the command, forwards its output, kills it when the build is cancelled.
+fn supervise(
+    spec: &Spec,
+    op: &ExecOp,
+    events: &StepEvents,
+    tail: &Tail,
+    cancel: &Cancel,
+) -> Result<(), SolveError> {
+    let mut running =
+        Sandbox::spawn(spec, Streams::piped()).map_err(|e| start_error(&e, op))?;
+    let status = watch(&mut running, events, tail, cancel)
+        .or_fail(Cause::Engine, "run the command")?;
+    if cancel.is_cancelled() {
+        return Err(SolveError::new(Cause::Interrupted, "cancelled"));
+    }
+    if status.success() {
+        return Ok(());
+    }
+    let code = status.code();
+    let message =
+        format!("process `{}` did not complete successfully: exit code: {code}", command_text(op));
+    let mut error = SolveError::new(Cause::Command(code), message);
+    error.log_tail = tail.lines();
+    if code == 137 {
+        error = error.with_hint("exit code 137 is SIGKILL: the host may have run out of memory");
+    }
+    Err(error)
+}
+
+pub(crate) fn watch(
+    running: &mut Running,
+    events: &StepEvents,
+    tail: &Tail,
+    cancel: &Cancel,
+) -> Result<sandbox::ExitStatus, SandboxError> {
+    let pipes = (running.take_stdout(), running.take_stderr());
+    let killer = running.killer();
+    let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let forward = |stream| {
+            move |data: &[u8]| {
+                tail.push(data);
+                events.log(stream, data);
+            }
+        };
+        if let Some(out) = pipes.0 {
+            scope.spawn(move || log::drain(out, forward(Stream::Stdout)));
+        }
+        if let Some(err) = pipes.1 {
+            scope.spawn(move || log::drain(err, forward(Stream::Stderr)));
+        }
+        let seen = Arc::clone(&ended);
+        let poll = scope.spawn(move || {
+            while !seen.load(std::sync::atomic::Ordering::SeqCst) {
+                if cancel.is_cancelled() {
+                    killer.kill();
+                    return;
+                }
+                std::thread::park_timeout(CANCEL_POLL);
+            }
+        });
+        let status = running.wait();
+        ended.store(true, std::sync::atomic::Ordering::SeqCst);
+        poll.thread().unpark();
+        status
+    })
+}
+
+fn start_error(error: &SandboxError, op: &ExecOp) -> SolveError {
+    match error {
+        SandboxError::Start(start) if start.exit_code() != sandbox::EXIT_SETUP => {
+            let code = start.exit_code();
+            let message = format!(
+                "process `{}` did not complete successfully: exit code: {code}: {}",
+                command_text(op),
+                error_chain(start)
+            );
+            SolveError::new(Cause::Command(code), message)
+        }
+        other => {
+            let message = format!("failed to start the sandbox: {}", error_chain(other));
+            SolveError::new(Cause::Host, message)
+                .with_hint("`karman doctor` tells what this host lacks")
+        }
+    }
+}
+
+fn command_text(op: &ExecOp) -> String {
+    op.args.join(" ")
+}

@@ -1,0 +1,175 @@
+//! COPY, ADD, WORKDIR and their like: file actions that become one new layer, without a mount.
+
+mod copy;
+mod mode;
+mod seed;
+mod selection;
+mod unpack;
+
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+
+use karman_control::{Cause, SolveError};
+use karman_llb::{FileAction, FileOp, Mkdir, Mkfile, Owner as LlbOwner, Principal, Remove, Symlink};
+use karman_snapshot::{Attrs, LayerWriter, View};
+use karman_sys::fs::{Owner, Time};
+
+pub(crate) use seed::{CacheSeed, seed_cache_mount};
+pub(crate) use selection::content_of;
+
+use crate::cache::Chain;
+use crate::engine::Engine;
+use crate::error::OrFail as _;
+use crate::exec::{read_database, users};
+use crate::layers::{Windows, commit, windows_of};
+use crate::solve::Output;
+
+/// Runs the actions in order; gives the base's chain with the new layer on top.
+pub(crate) fn run(engine: &Engine, op: &FileOp, inputs: &[Output]) -> Result<Chain, SolveError> {
+    let base = match op.base.and_then(|i| inputs.get(i)) {
+        Some(Output::Layers(chain)) => chain.clone(),
+        Some(Output::Context(_)) => {
+            return Err(SolveError::new(Cause::Engine, "a context cannot be written to"));
+        }
+        None => Chain::new(),
+    };
+    let snapshots = engine.snapshots();
+    let lower = snapshots.view(&base).or_fail(Cause::Store, "open the root filesystem")?;
+    let active = snapshots.prepare(&base).or_fail(Cause::Store, "prepare a layer")?;
+    let writer = active.writer(&lower).or_fail(Cause::Store, "prepare a layer")?;
+    let mut windows = windows_of(snapshots, &base)?;
+    let mut actor = Actor { engine, inputs, writer, windows: &mut windows };
+    for action in &op.actions {
+        actor.act(action)?;
+    }
+    actor.writer.finish().or_fail(Cause::Store, "finish a layer")?;
+    let mut chain = base;
+    chain.push(commit(active, &windows, "file")?);
+    Ok(chain)
+}
+
+/// Actions on one layer.
+struct Actor<'a> {
+    engine: &'a Engine,
+    inputs: &'a [Output],
+    writer: LayerWriter,
+    windows: &'a mut Windows,
+}
+
+impl Actor<'_> {
+    fn act(&mut self, action: &FileAction) -> Result<(), SolveError> {
+        match action {
+            FileAction::Copy(copy) => self.copy(copy),
+            FileAction::Mkdir(mkdir) => self.mkdir(mkdir),
+            FileAction::Mkfile(mkfile) => self.mkfile(mkfile),
+            FileAction::Remove(remove) => self.remove(remove),
+            FileAction::Symlink(link) => self.symlink(link),
+        }
+    }
+
+    fn mkdir(&mut self, mkdir: &Mkdir) -> Result<(), SolveError> {
+        let attrs = self.attrs(mkdir.mode, mkdir.owner.as_ref(), mkdir.created)?;
+        let path = Path::new(&mkdir.path);
+        let made = if mkdir.parents {
+            self.writer.ensure_dir(path, attrs)
+        } else {
+            self.writer.make_dir(path, attrs)
+        };
+        made.or_fail(Cause::Input, &format!("make directory `{}`", mkdir.path))
+    }
+
+    fn mkfile(&mut self, mkfile: &Mkfile) -> Result<(), SolveError> {
+        let attrs = self.attrs(mkfile.mode, mkfile.owner.as_ref(), mkfile.created)?;
+        let made = self.writer.put_file(Path::new(&mkfile.path), &mkfile.data.0, attrs);
+        made.or_fail(Cause::Input, &format!("make file `{}`", mkfile.path))
+    }
+
+    fn symlink(&mut self, link: &Symlink) -> Result<(), SolveError> {
+        let attrs = self.attrs(0o777, link.owner.as_ref(), link.created)?;
+        let made = self.writer.put_symlink(Path::new(&link.path), OsStr::new(&link.target), attrs);
+        made.or_fail(Cause::Input, &format!("make link `{}`", link.path))
+    }
+
+    fn remove(&mut self, remove: &Remove) -> Result<(), SolveError> {
+        let doing = format!("remove `{}`", remove.path);
+        let paths = if remove.allow_wildcard {
+            copy::resolve_wildcards(self.writer.view(), &remove.path, false)?
+        } else {
+            vec![PathBuf::from(&remove.path)]
+        };
+        for path in &paths {
+            let was_there = self.writer.remove(path).or_fail(Cause::Input, &doing)?;
+            if !was_there && !remove.allow_missing {
+                return Err(SolveError::new(Cause::Input, format!("`{}` not found", remove.path)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Permissions, owner and time of something the engine itself makes.
+    fn attrs(
+        &self,
+        mode: u32,
+        owner: Option<&LlbOwner>,
+        created: Option<i64>,
+    ) -> Result<Attrs, SolveError> {
+        let owner = match owner {
+            Some(owner) => find_owner(owner, self.writer.view())?,
+            None => Owner::default(),
+        };
+        Ok(Attrs { mode, owner, mtime: self.time(created) })
+    }
+
+    fn time(&self, created: Option<i64>) -> Time {
+        created.map_or_else(|| self.engine.epoch_time(), Time::from_secs)
+    }
+}
+
+/// The numbers behind an owner, looked up in a filesystem.
+pub(crate) fn find_owner(owner: &LlbOwner, view: &View) -> Result<Owner, SolveError> {
+    let failed = |e: users::UserError| SolveError::new(Cause::Input, e.to_string());
+    let (uid, own_gid) = match &owner.user {
+        None => (0, 0),
+        Some(Principal::Id(uid)) => (*uid, *uid),
+        Some(Principal::Name(name)) => {
+            let passwd = read_database(view, "/etc/passwd")?;
+            let user = users::resolve(name, &passwd, "").map_err(failed)?;
+            (user.uid, user.gid)
+        }
+    };
+    let gid = match &owner.group {
+        None => own_gid,
+        Some(Principal::Id(gid)) => *gid,
+        Some(Principal::Name(name)) => {
+            users::find_group(name, &read_database(view, "/etc/group")?).map_err(failed)?
+        }
+    };
+    Ok(Owner { uid, gid })
+}
+
+/// The path without `.`, `..` and doubled slashes, absolute; `..` stops at the root.
+fn clean(path: &str) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => out.push(name),
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stop_at_the_root() {
+        assert_eq!(clean("a/../../b//./c/"), PathBuf::from("/b/c"));
+        assert_eq!(clean("/"), PathBuf::from("/"));
+        assert_eq!(clean("../.."), PathBuf::from("/"));
+    }
+}
