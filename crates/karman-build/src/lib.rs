@@ -1,1 +1,42 @@
 //! Targets to one solve request: contexts, Dockerfiles, bases, lowering.
+//!
+//! [`plan`] takes the targets of a `karman build` or a `karman bake` and gives one
+//! [`karman_control::SolveRequest`] over one graph, so that whatever two targets share (a context,
+//! a base, a stage) is one vertex. It reads local files itself; everything remote is asked of the
+//! [`karman_control::Backend`]. Environment, home and arguments are handed in as [`BuildFacts`].
+//!
+//! | file | content |
+//! |---|---|
+//! | `spec` | what comes in and goes out |
+//! | `bake` | a bake target as a [`TargetSpec`] |
+//! | `plan` | all targets, in the order in which they link each other |
+//! | `lowering` | one target for its platforms |
+//! | `location`, `git` | what a context's text names |
+//! | `context`, `stdin` | the main context |
+//! | `named` | named contexts |
+//! | `dockerfile`, `ignore`, `files` | Dockerfiles, ignore files, local files |
+//! | `resolver` | base images |
+//! | `borrow` | secrets and ssh agents for the session |
+
+mod bake;
+mod borrow;
+mod context;
+mod dockerfile;
+mod error;
+mod files;
+mod git;
+mod ignore;
+mod location;
+mod lowering;
+mod named;
+mod names;
+mod plan;
+mod resolver;
+mod spec;
+mod stdin;
+mod units;
+
+pub use bake::from_bake;
+pub use error::PlanError;
+pub use plan::plan;
+pub use spec::{BuildFacts, Planned, SecretSpec, SshSpec, TargetSpec, needs_stdin};

@@ -1,2 +1,2 @@
-//! The karman binary: arguments, configuration, environment, exit codes.
+//! placeholder while dependencies build
 fn main() {}

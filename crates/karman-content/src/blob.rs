@@ -69,7 +69,12 @@ impl Store {
     }
 
     /// Takes in a file and verifies it. Returns its digest and size.
-    pub fn import_file(&self, path: &Path, mode: ImportMode, expected: Option<Digest>) -> Result<(Digest, u64)> {
+    pub fn import_file(
+        &self,
+        path: &Path,
+        mode: ImportMode,
+        expected: Option<Digest>,
+    ) -> Result<(Digest, u64)> {
         let files = |source| StoreError::Files { dir: path.to_owned(), source };
         let open = || File::open(path).map_err(|error| files(FsError::io("open", path, error)));
         if mode == ImportMode::Link
@@ -84,7 +89,8 @@ impl Store {
             }
         }
         let mut writer = self.writer()?;
-        io::copy(&mut open()?, &mut writer).map_err(|error| files(FsError::io("copy", path, error)))?;
+        io::copy(&mut open()?, &mut writer)
+            .map_err(|error| files(FsError::io("copy", path, error)))?;
         writer.commit(expected)
     }
 
@@ -114,7 +120,11 @@ impl Store {
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|error| self.files(FsError::io("read", digest.hex(), error)))?;
         if bytes.len() as u64 > limit {
-            return Err(StoreError::Damaged { digest: *digest, size: bytes.len() as u64, expected: limit });
+            return Err(StoreError::Damaged {
+                digest: *digest,
+                size: bytes.len() as u64,
+                expected: limit,
+            });
         }
         Ok(bytes)
     }
@@ -143,7 +153,11 @@ impl Store {
     /// [`StoreError::DigestMismatch`] when a bit is wrong.
     pub fn verify(&self, digest: &Digest) -> Result<()> {
         let (found, _) = self.hash(&mut self.open_blob(digest)?, &digest.hex())?;
-        if found == *digest { Ok(()) } else { Err(StoreError::DigestMismatch { expected: *digest, found }) }
+        if found == *digest {
+            Ok(())
+        } else {
+            Err(StoreError::DigestMismatch { expected: *digest, found })
+        }
     }
 
     /// Removes a blob; one that is not there is no error.
@@ -160,12 +174,17 @@ impl Store {
     /// All blobs, by digest.
     pub fn blobs(&self) -> Result<Vec<BlobInfo>> {
         self.inner.index.with("list", |db| {
-            let mut statement =
-                db.prepare_cached("SELECT digest, size, created, last_used FROM blob ORDER BY digest")?;
+            let mut statement = db.prepare_cached(
+                "SELECT digest, size, created, last_used FROM blob ORDER BY digest",
+            )?;
             let rows = statement.query_map([], |row| {
                 let text: String = row.get(0)?;
                 let digest = Digest::parse(&text).map_err(|error| {
-                    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+                    rusqlite::Error::FromSqlConversionFailure(
+                        0,
+                        rusqlite::types::Type::Text,
+                        error.into(),
+                    )
                 })?;
                 Ok(BlobInfo {
                     digest,
@@ -217,13 +236,20 @@ impl Store {
     }
 
     /// Gives a complete temporary file its name and its row.
-    fn install(&self, temp: &str, digest: Digest, size: u64, expected: Option<Digest>) -> Result<(Digest, u64)> {
+    fn install(
+        &self,
+        temp: &str,
+        digest: Digest,
+        size: u64,
+        expected: Option<Digest>,
+    ) -> Result<(Digest, u64)> {
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
             return Err(StoreError::DigestMismatch { expected, found: digest });
         }
         let inner = &self.inner;
         // A collection that is removing an old blob of this name would remove the new file.
-        let _gc = lock_file(&inner.locks, GC_LOCK, FlockOperation::LockShared).map_err(|error| self.files(error))?;
+        let _gc = lock_file(&inner.locks, GC_LOCK, FlockOperation::LockShared)
+            .map_err(|error| self.files(error))?;
         inner.tmp.rename(temp, &inner.blobs, digest.hex()).map_err(|error| self.files(error))?;
         let now = now();
         inner.index.write("write", |db| {

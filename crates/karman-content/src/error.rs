@@ -82,7 +82,9 @@ impl StoreError {
         match self {
             Self::Newer { .. } => Some("use a newer karman, or another store with `--root`"),
             Self::NotAStore { .. } => Some("choose an empty directory with `--root`"),
-            Self::Damaged { .. } => Some("remove it with `karman cache prune`; it will be made or pulled again"),
+            Self::Damaged { .. } => {
+                Some("remove it with `karman cache prune`; it will be made or pulled again")
+            }
             _ => None,
         }
     }

@@ -81,7 +81,12 @@ impl Store {
 
     /// Writes a row whose size is the length of its value.
     pub fn put(&self, bucket: &'static str, key: impl AsRef<[u8]>, value: &[u8]) -> Result<()> {
-        self.put_many(&[Put { bucket, key: key.as_ref().to_vec(), value: value.to_vec(), size: None }])
+        self.put_many(&[Put {
+            bucket,
+            key: key.as_ref().to_vec(),
+            value: value.to_vec(),
+            size: None,
+        }])
     }
 
     /// Writes rows in one transaction: all of them or none.
@@ -113,7 +118,8 @@ impl Store {
     /// Removes rows in one transaction; returns how many there were.
     pub fn delete_many(&self, bucket: &str, keys: &[Vec<u8>]) -> Result<usize> {
         self.inner.index.write("delete", |db| {
-            let mut statement = db.prepare_cached("DELETE FROM entry WHERE bucket = ?1 AND key = ?2")?;
+            let mut statement =
+                db.prepare_cached("DELETE FROM entry WHERE bucket = ?1 AND key = ?2")?;
             keys.iter().map(|key| statement.execute(params![bucket, key])).sum()
         })
     }
@@ -153,7 +159,8 @@ impl Store {
 
 impl Index {
     pub(crate) fn open(path: &Path, root: &Path) -> Result<Self> {
-        let index = Self { path: path.to_owned(), pool: Mutex::default(), touches: Mutex::default() };
+        let index =
+            Self { path: path.to_owned(), pool: Mutex::default(), touches: Mutex::default() };
         let found = index.write("prepare", |db| {
             let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             if found == 0 {
@@ -215,8 +222,9 @@ impl Index {
             let mut entry = db.prepare_cached(
                 "UPDATE entry SET last_used = ?3 WHERE bucket = ?1 AND key = ?2 AND last_used < ?3",
             )?;
-            let mut blob =
-                db.prepare_cached("UPDATE blob SET last_used = ?2 WHERE digest = ?1 AND last_used < ?2")?;
+            let mut blob = db.prepare_cached(
+                "UPDATE blob SET last_used = ?2 WHERE digest = ?1 AND last_used < ?2",
+            )?;
             for ((bucket, key), time) in &touches {
                 if bucket == BLOBS {
                     blob.execute(params![String::from_utf8_lossy(key), time])?;

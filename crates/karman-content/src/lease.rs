@@ -40,7 +40,8 @@ impl Store {
     pub fn lease(&self) -> Result<Lease> {
         let name = format!("lease-{}", self.temp_name("use"));
         let header = format!("{HEADER}{}\n", now());
-        let file = locked_file(&self.inner.locks, &name, header.as_bytes()).map_err(|error| self.files(error))?;
+        let file = locked_file(&self.inner.locks, &name, header.as_bytes())
+            .map_err(|error| self.files(error))?;
         Ok(Lease { store: self.clone(), name, file })
     }
 
@@ -52,7 +53,9 @@ impl Store {
             if !entry.name.as_encoded_bytes().starts_with(b"lease-") {
                 continue;
             }
-            if let Some(file) = open_if_held(locks, &entry.name).map_err(|error| self.files(error))? {
+            if let Some(file) =
+                open_if_held(locks, &entry.name).map_err(|error| self.files(error))?
+            {
                 let mut text = String::new();
                 let read = file.take(LEASE_MAX).read_to_string(&mut text);
                 read.map_err(|error| self.files(FsError::io("read", &entry.name, error)))?;
@@ -73,9 +76,12 @@ impl Lease {
         }
         let files = |error| self.store.files(error);
         // Waits while another process chooses what to remove.
-        let _gc = lock_file(&self.store.inner.locks, GC_LOCK, FlockOperation::LockShared).map_err(files)?;
+        let _gc = lock_file(&self.store.inner.locks, GC_LOCK, FlockOperation::LockShared)
+            .map_err(files)?;
         let line = format!("{kind}\t{id}\n");
-        (&self.file).write_all(line.as_bytes()).map_err(|error| files(FsError::io("write", &self.name, error)))
+        (&self.file)
+            .write_all(line.as_bytes())
+            .map_err(|error| files(FsError::io("write", &self.name, error)))
     }
 }
 
@@ -103,7 +109,8 @@ impl LiveLeases {
     fn add(&mut self, text: &str) {
         let (header, lines) = text.split_once('\n').unwrap_or((text, ""));
         // A header that cannot be read protects everything.
-        let start = header.strip_prefix(HEADER).and_then(|time| time.parse().ok()).unwrap_or(i64::MIN);
+        let start =
+            header.strip_prefix(HEADER).and_then(|time| time.parse().ok()).unwrap_or(i64::MIN);
         self.oldest = Some(self.oldest.map_or(start, |oldest| oldest.min(start)));
         let ids = lines.lines().filter_map(|line| line.split_once('\t'));
         self.held.extend(ids.map(|(kind, id)| (kind.to_owned(), id.to_owned())));

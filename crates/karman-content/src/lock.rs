@@ -33,7 +33,8 @@ impl Store {
             LockMode::Shared => FlockOperation::LockShared,
             LockMode::Exclusive => FlockOperation::LockExclusive,
         };
-        let file = lock_file(&self.inner.locks, &file_name(name), operation).map_err(|error| self.files(error))?;
+        let file = lock_file(&self.inner.locks, &file_name(name), operation)
+            .map_err(|error| self.files(error))?;
         Ok(NamedLock { _file: file })
     }
 

@@ -45,8 +45,10 @@ impl ProcessLock {
 pub(crate) fn locked_file(locks: &Dir, name: &str, content: &[u8]) -> Result<File, FsError> {
     let hidden = format!(".new-{name}");
     let mut file = locks.create_file(&hidden, 0o600)?;
-    std::io::Write::write_all(&mut file, content).map_err(|error| FsError::io("write", &hidden, error))?;
-    flock(&file, FlockOperation::LockExclusive).map_err(|errno| FsError::new("lock", &hidden, errno))?;
+    std::io::Write::write_all(&mut file, content)
+        .map_err(|error| FsError::io("write", &hidden, error))?;
+    flock(&file, FlockOperation::LockExclusive)
+        .map_err(|errno| FsError::new("lock", &hidden, errno))?;
     locks.rename(&hidden, locks, name)?;
     Ok(file)
 }

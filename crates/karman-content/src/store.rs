@@ -93,7 +93,8 @@ impl Store {
     /// Removes the cache mount `id` and its content.
     pub fn remove_cache_mount(&self, id: &str) -> Result<()> {
         let name = Digest::sha256_of(id.as_bytes()).hex();
-        let mounts = Dir::open(self.inner.root.join("mounts")).map_err(|error| self.files(error))?;
+        let mounts =
+            Dir::open(self.inner.root.join("mounts")).map_err(|error| self.files(error))?;
         self.delete("mount", id)?;
         remove_tree(&mounts, name).map_err(|error| self.files(error))
     }
@@ -162,7 +163,11 @@ impl TempDir {
 
     /// Moves it to `name` in `to`, which must be on the file system of the store; an existing name is an error.
     pub fn persist(mut self, to: &Dir, name: &str) -> Result<()> {
-        self.store.inner.tmp.rename_new(&self.name, to, name).map_err(|error| self.store.files(error))?;
+        self.store
+            .inner
+            .tmp
+            .rename_new(&self.name, to, name)
+            .map_err(|error| self.store.files(error))?;
         self.kept = true;
         Ok(())
     }
@@ -184,7 +189,11 @@ pub(crate) fn now() -> i64 {
 
 fn create_root(root: &Path) -> std::result::Result<(), FsError> {
     let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(root).map_err(|error| FsError::io("create directory", root, error))
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(root)
+        .map_err(|error| FsError::io("create directory", root, error))
 }
 
 fn check_version(root: &Path, dir: &Dir) -> Result<()> {
@@ -192,7 +201,8 @@ fn check_version(root: &Path, dir: &Dir) -> Result<()> {
     let file = match dir.open_file(VERSION_FILE) {
         Err(error) if error.is_not_found() => {
             let text = format!("{STORE_VERSION}\n");
-            return atomic_write(dir, VERSION_FILE, text.as_bytes(), 0o600, Durability::Process).map_err(files);
+            return atomic_write(dir, VERSION_FILE, text.as_bytes(), 0o600, Durability::Process)
+                .map_err(files);
         }
         file => file.map_err(files)?,
     };

@@ -122,7 +122,11 @@ fn rows_are_listed_by_prefix_and_keep_their_creation_time() {
     assert!(store.list("other", "").unwrap().is_empty());
     std::thread::sleep(std::time::Duration::from_millis(2));
     assert_eq!(store.get("b", "a/1").unwrap().as_deref(), Some(&b"v"[..]));
-    assert_eq!(store.list("b", "a/1").unwrap()[0].last_used, rows[0].last_used, "reads are not written at once");
+    assert_eq!(
+        store.list("b", "a/1").unwrap()[0].last_used,
+        rows[0].last_used,
+        "reads are not written at once"
+    );
     store.flush_touches().unwrap();
     let touched = &store.list("b", "a/1").unwrap()[0];
     assert!(touched.last_used > rows[0].last_used);
@@ -188,7 +192,10 @@ fn many_processes_write_at_once() {
     assert_eq!(store.blobs().unwrap().len(), 30);
     assert_eq!(store.list("child", "").unwrap().len(), 6 * 30);
     store.sweep_tmp().unwrap();
-    assert_eq!(names(&root.join("locks")).iter().filter(|name| name.starts_with("proc-")).count(), 1);
+    assert_eq!(
+        names(&root.join("locks")).iter().filter(|name| name.starts_with("proc-")).count(),
+        1
+    );
 }
 
 #[test]
@@ -206,8 +213,11 @@ fn child_writes() {
 fn what_a_killed_process_left_is_swept_and_what_lives_is_not() {
     let (_temp, store) = scratch();
     let mine = store.temp_dir("mine").unwrap();
-    let mut crashed = child("child_hangs", &store).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    wait_until(|| names(&store.tmp_dir()).iter().any(|name| name.ends_with("-work")) && leases(&store) == 1);
+    let mut crashed =
+        child("child_hangs", &store).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    wait_until(|| {
+        names(&store.tmp_dir()).iter().any(|name| name.ends_with("-work")) && leases(&store) == 1
+    });
     let kept = store.put_blob(b"leased by the child").unwrap();
     wait_until(|| store.live_leases().unwrap().protects("blob", &kept.to_string(), 0));
     assert_eq!(store.sweep_tmp().unwrap(), 0);

@@ -83,7 +83,9 @@ pub(crate) fn pockets(source: &Source, arch: &str) -> Vec<Pocket> {
     let security_url = match (&source.security, &source.snapshot) {
         (Security::None, _) => return out,
         (Security::Url(url), _) => url.clone(),
-        (Security::Default, Some(time)) => snapshot_url(source.distribution, "debian-security", time),
+        (Security::Default, Some(time)) => {
+            snapshot_url(source.distribution, "debian-security", time)
+        }
         (Security::Default, None) => security.to_owned(),
     };
     out.push(pocket(&security_url, security, format!("{}-security", source.suite)));
@@ -140,7 +142,10 @@ mod tests {
                 "http://deb.debian.org/debian-security trixie-security",
             ]
         );
-        assert_eq!(suites("debootstrap://debian/sid", "amd64"), ["http://deb.debian.org/debian sid"]);
+        assert_eq!(
+            suites("debootstrap://debian/sid", "amd64"),
+            ["http://deb.debian.org/debian sid"]
+        );
     }
 
     #[test]
@@ -156,9 +161,13 @@ mod tests {
 
     #[test]
     fn a_snapshot_moves_the_urls_and_keeps_the_canonical_ones() {
-        let source = Source::parse("debootstrap://debian/trixie?snapshot=20261121T091544Z").expect("parse");
+        let source =
+            Source::parse("debootstrap://debian/trixie?snapshot=20261121T091544Z").expect("parse");
         let found = pockets(&source, "amd64");
-        assert_eq!(found[2].url, "http://snapshot.debian.org/archive/debian-security/20261121T091544Z");
+        assert_eq!(
+            found[2].url,
+            "http://snapshot.debian.org/archive/debian-security/20261121T091544Z"
+        );
         assert_eq!(found[2].canonical, "http://deb.debian.org/debian-security");
     }
 

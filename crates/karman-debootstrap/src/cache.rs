@@ -67,16 +67,30 @@ impl Cache {
     }
 
     /// The verified content of a file, downloaded from `url` if it is not here.
-    pub(crate) fn bytes(&self, fetch: &dyn Fetch, url: &str, want: &Want<'_>) -> Result<Vec<u8>, CacheError> {
+    pub(crate) fn bytes(
+        &self,
+        fetch: &dyn Fetch,
+        url: &str,
+        want: &Want<'_>,
+    ) -> Result<Vec<u8>, CacheError> {
         if want.size > MAX_FILE {
-            return Err(CacheError::TooLarge { url: url.to_owned(), size: want.size, limit: MAX_FILE });
+            return Err(CacheError::TooLarge {
+                url: url.to_owned(),
+                size: want.size,
+                limit: MAX_FILE,
+            });
         }
         let path = self.dir.join(want.sha256);
         if let Some(bytes) = read_verified(&path, want)? {
             return Ok(bytes);
         }
         let part = self.dir.join(format!("{}.part", want.sha256));
-        let mut file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part)?;
+        let mut file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&part)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(std::io::Error::from)?;
         // Somebody else may have finished it while we waited for the lock.
         if let Some(bytes) = read_verified(&path, want)? {
@@ -93,7 +107,11 @@ impl Cache {
         if found != want.sha256 {
             // Not kept: a resumed download would build on it.
             file.set_len(0)?;
-            return Err(CacheError::Digest { url: url.to_owned(), found, wanted: want.sha256.to_owned() });
+            return Err(CacheError::Digest {
+                url: url.to_owned(),
+                found,
+                wanted: want.sha256.to_owned(),
+            });
         }
         fs::rename(&part, &path)?;
         Ok(bytes)

@@ -116,9 +116,11 @@ impl<'a> Scheduler<'a> {
     }
 
     fn configure(&mut self, packages: impl Iterator<Item = &'a Package>) {
-        let new: Vec<&Package> = packages.filter(|package| self.configured.insert(&package.name)).collect();
+        let new: Vec<&Package> =
+            packages.filter(|package| self.configured.insert(&package.name)).collect();
         if !new.is_empty() {
-            self.actions.push(Action::Configure(new.into_iter().map(Package::database_name).collect()));
+            self.actions
+                .push(Action::Configure(new.into_iter().map(Package::database_name).collect()));
         }
     }
 
@@ -127,7 +129,10 @@ impl<'a> Scheduler<'a> {
         let mut todo: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         while let Some(name) = todo.pop() {
-            let Some(package) = self.by_name.get(name).filter(|_| !self.configured.contains(name)) else { continue };
+            let Some(package) = self.by_name.get(name).filter(|_| !self.configured.contains(name))
+            else {
+                continue;
+            };
             if seen.insert(&package.name) {
                 todo.extend(package.pre_depends.iter().chain(&package.depends).map(String::as_str));
             }
@@ -156,9 +161,10 @@ fn steps(actions: &[Action], epoch: u64) -> Vec<Step> {
             out.push(run_scripts(&std::mem::take(&mut scripts), epoch));
         }
         out.push(match action {
-            Action::Configure(names) => {
-                dpkg(&[&["--configure".to_owned()], names.as_slice()].concat(), "configure packages others pre-depend on")
-            }
+            Action::Configure(names) => dpkg(
+                &[&["--configure".to_owned()], names.as_slice()].concat(),
+                "configure packages others pre-depend on",
+            ),
             _ => dpkg(&["--configure".to_owned(), "-a".to_owned()], "configure all packages"),
         });
     }

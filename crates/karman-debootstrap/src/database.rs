@@ -78,10 +78,13 @@ impl Database {
             };
             if trigger.starts_with('/') {
                 let _ = writeln!(self.file_triggers, "{trigger} {name}{wait}");
-            } else if trigger.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-+._:".contains(&byte))
+            } else if trigger
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-+._:".contains(&byte))
                 && !trigger.starts_with('.')
             {
-                let _ = writeln!(self.triggers.entry(trigger.to_owned()).or_default(), "{name}{wait}");
+                let _ =
+                    writeln!(self.triggers.entry(trigger.to_owned()).or_default(), "{name}{wait}");
             }
         }
     }
@@ -95,10 +98,20 @@ impl Database {
             tree.write(&format!("{ADMIN}/{empty}"), b"", 0o644, mtime)?;
         }
         if !self.file_triggers.is_empty() {
-            tree.write(&format!("{ADMIN}/triggers/File"), self.file_triggers.as_bytes(), 0o644, mtime)?;
+            tree.write(
+                &format!("{ADMIN}/triggers/File"),
+                self.file_triggers.as_bytes(),
+                0o644,
+                mtime,
+            )?;
         }
         for (trigger, interested) in &self.triggers {
-            tree.write(&format!("{ADMIN}/triggers/{trigger}"), interested.as_bytes(), 0o644, mtime)?;
+            tree.write(
+                &format!("{ADMIN}/triggers/{trigger}"),
+                interested.as_bytes(),
+                0o644,
+                mtime,
+            )?;
         }
         Ok(())
     }

@@ -1,8 +1,7 @@
 //! Dates of archives: `Sat, 21 Nov 2026 09:15:44 UTC` in Release files, `20261121T091544Z` in snapshots.
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Seconds in a day.
 pub(crate) const DAY: u64 = 86_400;
@@ -87,7 +86,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "Sat, 21 Nov 2026 09:15:44 +0200", "21 Nov 2026", "Sat, 21 Nov 2026 25:15:44 UTC"] {
+        for text in
+            ["", "Sat, 21 Nov 2026 09:15:44 +0200", "21 Nov 2026", "Sat, 21 Nov 2026 25:15:44 UTC"]
+        {
             assert_eq!(parse_release(text), None, "{text}");
         }
     }

@@ -74,7 +74,8 @@ impl<'a> Deb<'a> {
         }
         let find = |prefix: &'static str| {
             let member = members.iter().find(|(name, _)| name.starts_with(prefix));
-            let compressed = member.and_then(|(name, bytes)| Some((Compression::of(name)?, *bytes)));
+            let compressed =
+                member.and_then(|(name, bytes)| Some((Compression::of(name)?, *bytes)));
             compressed.ok_or(DebError::Member { member: prefix })
         };
         Ok(Self { control: find("control.tar")?, data: find("data.tar")? })
@@ -87,7 +88,9 @@ impl<'a> Deb<'a> {
         for entry in tar::Archive::new(reader).entries().map_err(DebError::Control)? {
             let mut entry = entry.map_err(DebError::Control)?;
             let name = clean(&entry.path_bytes()).and_then(|name| String::from_utf8(name).ok());
-            let Some(name) = name.filter(|name| entry.header().entry_type().is_file() && is_control_name(name)) else {
+            let Some(name) =
+                name.filter(|name| entry.header().entry_type().is_file() && is_control_name(name))
+            else {
                 continue;
             };
             let mut content = Vec::new();
@@ -103,7 +106,8 @@ impl<'a> Deb<'a> {
             }
         }
         // A blank line inside would end the stanza and begin another one in dpkg's status file.
-        let one_stanza = !control.stanza.is_empty() && control.stanza.lines().all(|line| !line.trim().is_empty());
+        let one_stanza = !control.stanza.is_empty()
+            && control.stanza.lines().all(|line| !line.trim().is_empty());
         if one_stanza { Ok(control) } else { Err(DebError::NoControl) }
     }
 
@@ -133,7 +137,8 @@ fn members(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, DebError> {
         if &header[58..] != b"`\n" || members.len() >= MAX_MEMBERS {
             return Err(malformed());
         }
-        let text = |from: usize, to: usize| std::str::from_utf8(&header[from..to]).ok().map(str::trim_end);
+        let text =
+            |from: usize, to: usize| std::str::from_utf8(&header[from..to]).ok().map(str::trim_end);
         let name = text(0, 16).ok_or_else(malformed)?;
         let size: usize = text(48, 58).and_then(|size| size.parse().ok()).ok_or_else(malformed)?;
         let (content, after) = body.split_at_checked(size).ok_or(DebError::Truncated)?;

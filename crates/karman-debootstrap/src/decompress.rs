@@ -30,7 +30,11 @@ impl Compression {
     }
 
     /// A reader of the plain bytes, at most `limit` of them: a longer stream fails.
-    pub(crate) fn reader<'a>(self, bytes: &'a [u8], limit: u64) -> std::io::Result<Box<dyn Read + 'a>> {
+    pub(crate) fn reader<'a>(
+        self,
+        bytes: &'a [u8],
+        limit: u64,
+    ) -> std::io::Result<Box<dyn Read + 'a>> {
         let plain: Box<dyn Read + 'a> = match self {
             Self::None => Box::new(bytes),
             Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
@@ -55,7 +59,10 @@ impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            std::io::Error::new(std::io::ErrorKind::InvalidData, "decompressed data exceeds its limit")
+            std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "decompressed data exceeds its limit",
+            )
         })?;
         Ok(count)
     }
@@ -70,7 +77,11 @@ mod tests {
         let bytes = zstd::encode_all(&[0_u8; 100_000][..], 3).expect("compress");
         let read = |limit| {
             let mut out = Vec::new();
-            Compression::Zstd.reader(&bytes, limit).expect("open").read_to_end(&mut out).map(|_| out.len())
+            Compression::Zstd
+                .reader(&bytes, limit)
+                .expect("open")
+                .read_to_end(&mut out)
+                .map(|_| out.len())
         };
         assert_eq!(read(100_000).expect("fits"), 100_000);
         assert!(read(99_999).is_err());

@@ -45,6 +45,18 @@ pub enum ExtractError {
         /// The path.
         path: String,
     },
+    /// An entry of a kind packages do not have, such as a sparse file.
+    #[error("`{path}` is of a kind that is not supported")]
+    Kind {
+        /// The path.
+        path: String,
+    },
+    /// An owner beyond 32 bits.
+    #[error("owner of `{path}` is out of range")]
+    Owner {
+        /// The path.
+        path: String,
+    },
     /// Too many entries.
     #[error("data archive has more than {limit} entries")]
     TooMany {
@@ -79,9 +91,14 @@ impl Extractor<'_> {
         Ok(out)
     }
 
-    fn entry<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, out: &mut Extracted) -> Result<(), ExtractError> {
+    fn entry<R: Read>(
+        &mut self,
+        entry: &mut tar::Entry<'_, R>,
+        out: &mut Extracted,
+    ) -> Result<(), ExtractError> {
         let raw = entry.path_bytes().into_owned();
-        let path = clean(&raw).filter(|path| !path.contains(&b'\n')).ok_or_else(|| wrong_path(&raw))?;
+        let path =
+            clean(&raw).filter(|path| !path.contains(&b'\n')).ok_or_else(|| wrong_path(&raw))?;
         out.list.push(b'/');
         out.list.extend_from_slice(if path.is_empty() { b"." } else { &path });
         out.list.push(b'\n');
@@ -89,8 +106,8 @@ impl Extractor<'_> {
         let kind = header.entry_type();
         let meta = Meta {
             mode: header.mode()?,
-            uid: u32::try_from(header.uid()?).map_err(|_| wrong_path(&raw))?,
-            gid: u32::try_from(header.gid()?).map_err(|_| wrong_path(&raw))?,
+            uid: u32::try_from(header.uid()?).map_err(|_| wrong_owner(&raw))?,
+            gid: u32::try_from(header.gid()?).map_err(|_| wrong_owner(&raw))?,
             mtime: header.mtime()?,
         };
         if self.filter.skips(&path, matches!(kind, EntryType::Directory | EntryType::Symlink)) {
@@ -111,7 +128,12 @@ impl Extractor<'_> {
                 self.tree.put_hard_link(&path, &target)?;
             }
             // Devices and pipes are made by whoever runs the result; packages do not ship them.
-            _ => {}
+            EntryType::Char | EntryType::Block | EntryType::Fifo | EntryType::XGlobalHeader => {}
+            _ => {
+                return Err(ExtractError::Kind {
+                    path: String::from_utf8_lossy(&path).into_owned(),
+                });
+            }
         }
         Ok(())
     }
@@ -159,6 +181,10 @@ fn link_target<R: Read>(entry: &tar::Entry<'_, R>, path: &[u8]) -> Result<Vec<u8
     target
         .filter(|target| !target.is_empty() && target.len() <= MAX_LINK && !target.contains(&0))
         .ok_or_else(|| ExtractError::Link { path: String::from_utf8_lossy(path).into_owned() })
+}
+
+fn wrong_owner(path: &[u8]) -> ExtractError {
+    ExtractError::Owner { path: String::from_utf8_lossy(path).into_owned() }
 }
 
 fn wrong_path(path: &[u8]) -> ExtractError {

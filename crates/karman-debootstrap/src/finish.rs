@@ -43,7 +43,8 @@ const TRACES: [&str; 21] = [
     "var/lib/urandom/random-seed",
 ];
 /// Directories whose content goes; they stay.
-const EMPTIED: [&str; 6] = ["run", "tmp", "var/tmp", "var/lib/apt/lists", "var/log/apt", "var/lib/dpkg/updates"];
+const EMPTIED: [&str; 6] =
+    ["run", "tmp", "var/tmp", "var/lib/apt/lists", "var/log/apt", "var/lib/dpkg/updates"];
 /// Directories of which only names with this beginning and this end go. Host keys are secrets, and every
 /// container of an image would share them.
 const SWEPT: [(&str, &str, &str); 5] = [
@@ -66,7 +67,9 @@ pub fn finish(plan: &Plan, unpacked: &Unpacked, rootfs: &Path) -> Result<()> {
         sweep(&mut tree, path, &|_| true)?;
     }
     for (path, start, end) in SWEPT {
-        sweep(&mut tree, path, &|name| name.starts_with(start.as_bytes()) && name.ends_with(end.as_bytes()))?;
+        sweep(&mut tree, path, &|name| {
+            name.starts_with(start.as_bytes()) && name.ends_with(end.as_bytes())
+        })?;
     }
     if tree.exists("etc/machine-id")? {
         tree.rewrite("etc/machine-id", b"")?;
@@ -131,7 +134,8 @@ fn remove_all(parent: BorrowedFd<'_>, name: &[u8], path: &[u8], depth: usize) ->
     for child in names(dir.as_fd(), path)? {
         remove_all(dir.as_fd(), &child, path, depth + 1)?;
     }
-    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(|source| failed("remove", path, source))
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+        .map_err(|source| failed("remove", path, source))
 }
 
 /// Removes Python's caches and sets times back, leaves first.
@@ -147,7 +151,8 @@ fn settle(dir: BorrowedFd<'_>, path: &mut Vec<u8>, epoch: u64) -> Result<()> {
             continue;
         }
         if is_directory(&stat) {
-            let child = open_child(dir, &name).map_err(|source| failed("open directory", path, source))?;
+            let child =
+                open_child(dir, &name).map_err(|source| failed("open directory", path, source))?;
             let length = path.len();
             path.extend_from_slice(&name);
             path.push(b'/');
@@ -160,7 +165,8 @@ fn settle(dir: BorrowedFd<'_>, path: &mut Vec<u8>, epoch: u64) -> Result<()> {
     }
     let stat = rustix::fs::fstat(dir).map_err(|source| failed("stat", path, source))?;
     if is_later(&stat, epoch) {
-        rustix::fs::futimens(dir, &times(epoch)).map_err(|source| failed("set the time of", path, source))?;
+        rustix::fs::futimens(dir, &times(epoch))
+            .map_err(|source| failed("set the time of", path, source))?;
     }
     Ok(())
 }

@@ -6,7 +6,10 @@ const MAX_WORD: usize = 64;
 /// The candidate with the smallest edit distance to `word`, if it is near enough to be a typing error.
 ///
 /// Ties go to the candidate that comes first.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     if word.len() > MAX_WORD {
         return None;
     }

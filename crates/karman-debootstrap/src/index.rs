@@ -96,8 +96,12 @@ pub enum IndexError {
 
 impl<'a> Universe<'a> {
     /// Indexes the texts; the first of a pair is the number of the pocket.
-    pub(crate) fn new(arch: &'a str, texts: impl IntoIterator<Item = (usize, &'a str)>) -> Result<Self, IndexError> {
-        let mut universe = Self { arch, stanzas: Vec::new(), by_name: HashMap::new(), providers: HashMap::new() };
+    pub(crate) fn new(
+        arch: &'a str,
+        texts: impl IntoIterator<Item = (usize, &'a str)>,
+    ) -> Result<Self, IndexError> {
+        let mut universe =
+            Self { arch, stanzas: Vec::new(), by_name: HashMap::new(), providers: HashMap::new() };
         for (pocket, text) in texts {
             for stanza in text.split("\n\n") {
                 universe.add(pocket, stanza.trim_start_matches('\n'))?;
@@ -108,7 +112,8 @@ impl<'a> Universe<'a> {
     }
 
     fn add(&mut self, pocket: usize, text: &'a str) -> Result<(), IndexError> {
-        let mut stanza = Stanza { pocket, text, name: "", version: "", essential: false, required: false };
+        let mut stanza =
+            Stanza { pocket, text, name: "", version: "", essential: false, required: false };
         let mut provides = "";
         let mut arch = "";
         for line in text.lines() {
@@ -153,7 +158,9 @@ impl<'a> Universe<'a> {
         }
         let by_name = &self.by_name;
         for numbers in self.providers.values_mut() {
-            numbers.retain(|&number| by_name.get(stanzas[number].name).is_some_and(|kept| kept.contains(&number)));
+            numbers.retain(|&number| {
+                by_name.get(stanzas[number].name).is_some_and(|kept| kept.contains(&number))
+            });
             numbers.sort_by_key(|&number| stanzas[number].name);
         }
     }
@@ -184,7 +191,8 @@ impl<'a> Universe<'a> {
             let stanza = &self.stanzas[number];
             stanza.essential || (required && stanza.required)
         };
-        let mut numbers: Vec<usize> = self.by_name.values().flatten().copied().filter(wanted).collect();
+        let mut numbers: Vec<usize> =
+            self.by_name.values().flatten().copied().filter(wanted).collect();
         numbers.sort_by_key(|&number| self.stanzas[number].name);
         numbers
     }
@@ -194,10 +202,10 @@ impl<'a> Universe<'a> {
         let stanza = &self.stanzas[number];
         let broken = |source| IndexError::Stanza { package: stanza.name.to_owned(), source };
         let document: Deb822 = stanza.text.parse().map_err(broken)?;
-        let fields = document
-            .iter()
-            .next()
-            .ok_or_else(|| IndexError::Field { package: stanza.name.to_owned(), field: "Package" })?;
+        let fields = document.iter().next().ok_or_else(|| IndexError::Field {
+            package: stanza.name.to_owned(),
+            field: "Package",
+        })?;
         Fields { package: stanza.name, fields }.candidate(stanza.pocket)
     }
 }
@@ -225,7 +233,11 @@ impl Fields<'_> {
             filename: self.text("Filename", is_relative_path)?,
             size: self.text("Size", |_| true)?.parse().map_err(|_| self.wrong("Size"))?,
             sha256: self.text("SHA256", is_sha256)?,
-            installed_size: self.fields.get("Installed-Size").and_then(|size| size.parse().ok()).unwrap_or(0),
+            installed_size: self
+                .fields
+                .get("Installed-Size")
+                .and_then(|size| size.parse().ok())
+                .unwrap_or(0),
             pre_depends: self.relations("Pre-Depends")?,
             depends: self.relations("Depends")?,
             conflicts: conflicts.into_iter().flatten().collect(),
@@ -233,22 +245,28 @@ impl Fields<'_> {
         })
     }
 
-    fn text(&self, field: &'static str, legal: impl Fn(&str) -> bool) -> Result<String, IndexError> {
+    fn text(
+        &self,
+        field: &'static str,
+        legal: impl Fn(&str) -> bool,
+    ) -> Result<String, IndexError> {
         let value = self.fields.get(field).filter(|value| legal(value));
         value.map(str::to_owned).ok_or_else(|| self.wrong(field))
     }
 
     fn relations(&self, field: &'static str) -> Result<Vec<Vec<Relation>>, IndexError> {
-        relation::parse_field(self.fields.get(field).unwrap_or("")).map_err(|source| IndexError::Relation {
-            package: self.package.to_owned(),
-            field,
-            source,
+        relation::parse_field(self.fields.get(field).unwrap_or("")).map_err(|source| {
+            IndexError::Relation { package: self.package.to_owned(), field, source }
         })
     }
 
     fn provides(&self) -> Result<Vec<(String, Option<Version>)>, IndexError> {
         let groups = self.relations("Provides")?;
-        Ok(groups.into_iter().flatten().map(|one| (one.name, one.version.map(|(_, version)| version))).collect())
+        Ok(groups
+            .into_iter()
+            .flatten()
+            .map(|one| (one.name, one.version.map(|(_, version)| version)))
+            .collect())
     }
 
     fn wrong(&self, field: &'static str) -> IndexError {

@@ -145,7 +145,11 @@ impl Keyring {
 
     /// Verifies a clear-signed message (`InRelease`). `now` is in seconds since 1970; without it the
     /// keys must have been valid when the signature was made, as for a snapshot.
-    pub fn verify_inline(&self, message: &[u8], now: Option<u64>) -> Result<Signed, SignatureError> {
+    pub fn verify_inline(
+        &self,
+        message: &[u8],
+        now: Option<u64>,
+    ) -> Result<Signed, SignatureError> {
         let (message, _) = CleartextSignedMessage::from_armor(message).map_err(parse_error)?;
         let text = message.signed_text();
         let signatures: Vec<&Signature> = message.signatures().iter().collect();
@@ -155,7 +159,12 @@ impl Keyring {
     }
 
     /// Verifies a detached signature (`Release.gpg`).
-    pub fn verify_detached(&self, content: &[u8], signature: &[u8], now: Option<u64>) -> Result<Signed, SignatureError> {
+    pub fn verify_detached(
+        &self,
+        content: &[u8],
+        signature: &[u8],
+        now: Option<u64>,
+    ) -> Result<Signed, SignatureError> {
         let (parsed, _) = DetachedSignature::from_reader_many(signature).map_err(parse_error)?;
         let mut signatures = Vec::new();
         for signature in parsed.take(MAX_SIGNATURES + 1) {
@@ -166,7 +175,12 @@ impl Keyring {
         Ok(Signed { text, signers })
     }
 
-    fn verify(&self, content: &[u8], signatures: &[&Signature], now: Option<u64>) -> Result<Vec<String>, SignatureError> {
+    fn verify(
+        &self,
+        content: &[u8],
+        signatures: &[&Signature],
+        now: Option<u64>,
+    ) -> Result<Vec<String>, SignatureError> {
         if signatures.len() > MAX_SIGNATURES {
             return Err(SignatureError::TooMany { limit: MAX_SIGNATURES });
         }
@@ -198,13 +212,16 @@ fn packets(bytes: &[u8]) -> Result<Vec<Packet>, KeyringError> {
     let binary = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
         bytes
     } else {
-        Dearmor::new(bytes).read_to_end(&mut plain).map_err(|source| keyring_error(source.into()))?;
+        Dearmor::new(bytes)
+            .read_to_end(&mut plain)
+            .map_err(|source| keyring_error(source.into()))?;
         &plain
     };
     let mut out = Vec::new();
     for packet in PacketParser::new(binary) {
         match packet {
-            Ok(Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_)) | Err(pgp::errors::Error::Unsupported { .. }) => {}
+            Ok(Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_))
+            | Err(pgp::errors::Error::Unsupported { .. }) => {}
             Ok(packet) => out.push(packet),
             Err(source) => return Err(keyring_error(source)),
         }
@@ -225,13 +242,21 @@ impl Key {
         fingerprints.contains(&&fingerprint)
     }
 
-    fn check(&self, signature: &Signature, content: &[u8], now: Option<u64>) -> Result<(), SignatureError> {
+    fn check(
+        &self,
+        signature: &Signature,
+        content: &[u8],
+        now: Option<u64>,
+    ) -> Result<(), SignatureError> {
         let fingerprint = || self.fingerprint.clone();
         let verified = match &self.material {
             Material::Primary(key) => signature.verify(key, content),
             Material::Sub(key) => signature.verify(key, content),
         };
-        verified.map_err(|source| SignatureError::Bad { fingerprint: fingerprint(), source: Box::new(source) })?;
+        verified.map_err(|source| SignatureError::Bad {
+            fingerprint: fingerprint(),
+            source: Box::new(source),
+        })?;
         let made = signature.created().map_or(0, |time| u64::from(time.as_secs()));
         let moment = now.unwrap_or(made);
         let strong = matches!(
@@ -258,11 +283,17 @@ impl Key {
 /// a self-signature, and archive keys carry certifications by people.
 fn signing_keys(certificate: SignedPublicKey) -> Vec<Key> {
     let SignedPublicKey { primary_key, details, public_subkeys } = certificate;
-    let revoked = details.revocation_signatures.iter().any(|signature| signature.verify_key(&primary_key).is_ok());
+    let revoked = details
+        .revocation_signatures
+        .iter()
+        .any(|signature| signature.verify_key(&primary_key).is_ok());
     let mut own: Vec<&Signature> = details
         .direct_signatures
         .iter()
-        .filter(|signature| signature.typ() == Some(SignatureType::Key) && signature.verify_key(&primary_key).is_ok())
+        .filter(|signature| {
+            signature.typ() == Some(SignatureType::Key)
+                && signature.verify_key(&primary_key).is_ok()
+        })
         .collect();
     for user in &details.users {
         own.extend(user.signatures.iter().filter(|signature| {
@@ -270,13 +301,18 @@ fn signing_keys(certificate: SignedPublicKey) -> Vec<Key> {
                 && signature.verify_certification(&primary_key, Tag::UserId, &user.id).is_ok()
         }));
     }
-    let Some(newest) = own.into_iter().max_by_key(|signature| signature.created()).filter(|_| !revoked) else {
+    let Some(newest) =
+        own.into_iter().max_by_key(|signature| signature.created()).filter(|_| !revoked)
+    else {
         return Vec::new();
     };
     let mut out = Vec::new();
     let expires = expiry(&primary_key, newest);
     for subkey in public_subkeys {
-        let revoked = subkey.signatures.iter().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation));
+        let revoked = subkey
+            .signatures
+            .iter()
+            .any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation));
         let binding = subkey.signatures.iter().max_by_key(|signature| signature.created());
         if let Some(binding) = binding
             && !revoked
@@ -284,11 +320,19 @@ fn signing_keys(certificate: SignedPublicKey) -> Vec<Key> {
             && subkey.verify_bindings(&primary_key).is_ok()
         {
             let until = [expires, expiry(&subkey.key, binding)].into_iter().flatten().min();
-            out.push(Key { fingerprint: hex(&subkey.key), expires: until, material: Material::Sub(subkey.key) });
+            out.push(Key {
+                fingerprint: hex(&subkey.key),
+                expires: until,
+                material: Material::Sub(subkey.key),
+            });
         }
     }
     if newest.key_flags().sign() {
-        out.push(Key { fingerprint: hex(&primary_key), expires, material: Material::Primary(primary_key) });
+        out.push(Key {
+            fingerprint: hex(&primary_key),
+            expires,
+            material: Material::Primary(primary_key),
+        });
     }
     out
 }

@@ -126,12 +126,14 @@ impl Plan {
         let pockets = archive::pockets(source, arch);
         let fetched = fetch_all(&pockets, source, arch, env).map_err(Box::new)?;
         let texts = fetched.iter().enumerate();
-        let texts = texts.flat_map(|(number, one)| one.indexes.iter().map(move |text| (number, text.as_str())));
+        let texts = texts
+            .flat_map(|(number, one)| one.indexes.iter().map(move |text| (number, text.as_str())));
         let universe = Universe::new(arch, texts)?;
         let resolution = resolve::resolve(source, &universe)
             .map_err(|error| PlanError::Resolve { suite: source.suite.clone(), source: error })?;
         let all = &resolution.packages;
-        let packages = all.iter().map(|one| package(one, all, &resolution.base, &fetched)).collect();
+        let packages =
+            all.iter().map(|one| package(one, all, &resolution.base, &fetched)).collect();
         let releases = pockets.iter().zip(&fetched).map(release_info).collect();
         Ok(Self { source: source.clone(), arch: arch.to_owned(), releases, packages })
     }
@@ -145,7 +147,12 @@ impl Plan {
             hasher.update(b"\n");
         };
         line(&[FORMAT]);
-        line(&[self.source.distribution.as_str(), &self.source.suite, &self.arch, self.source.variant.as_str()]);
+        line(&[
+            self.source.distribution.as_str(),
+            &self.source.suite,
+            &self.arch,
+            self.source.variant.as_str(),
+        ]);
         line(&["slim", if self.source.slim { "yes" } else { "no" }]);
         line(&["date", &self.date().to_string()]);
         line(&["snapshot", self.source.snapshot.as_deref().unwrap_or("none")]);
@@ -191,16 +198,24 @@ impl Plan {
     /// Downloads every package that is not in the cache, `threads` at a time.
     ///
     /// Not needed before [`unpack`](crate::unpack), which downloads what is missing while it unpacks.
-    pub fn download(&self, cache: &Cache, fetch: &dyn Fetch, threads: usize) -> Result<(), CacheError> {
+    pub fn download(
+        &self,
+        cache: &Cache,
+        fetch: &dyn Fetch,
+        threads: usize,
+    ) -> Result<(), CacheError> {
         let next = std::sync::atomic::AtomicUsize::new(0);
         let work = || -> Result<(), CacheError> {
-            while let Some(package) = self.packages.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            while let Some(package) =
+                self.packages.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+            {
                 package.bytes(cache, fetch)?;
             }
             Ok(())
         };
         thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads.clamp(1, MAX_THREADS)).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> =
+                (0..threads.clamp(1, MAX_THREADS)).map(|_| scope.spawn(work)).collect();
             let join = |worker: thread::ScopedJoinHandle<'_, _>| match worker.join() {
                 Ok(outcome) => outcome,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -226,7 +241,12 @@ impl Package {
     }
 }
 
-fn fetch_all(pockets: &[Pocket], source: &Source, arch: &str, env: &Environment<'_>) -> Result<Vec<Fetched>, PocketError> {
+fn fetch_all(
+    pockets: &[Pocket],
+    source: &Source,
+    arch: &str,
+    env: &Environment<'_>,
+) -> Result<Vec<Fetched>, PocketError> {
     thread::scope(|scope| {
         let work = |pocket| scope.spawn(move || pocket::fetch(pocket, source, arch, env));
         let workers: Vec<_> = pockets.iter().map(work).collect();
@@ -248,7 +268,12 @@ fn release_info((pocket, fetched): (&Pocket, &Fetched)) -> ReleaseInfo {
     }
 }
 
-fn package(one: &Candidate, all: &[Candidate], base: &BTreeSet<String>, fetched: &[Fetched]) -> Package {
+fn package(
+    one: &Candidate,
+    all: &[Candidate],
+    base: &BTreeSet<String>,
+    fetched: &[Fetched],
+) -> Package {
     Package {
         name: one.name.clone(),
         version: one.version.to_string(),

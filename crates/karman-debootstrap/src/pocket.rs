@@ -101,11 +101,13 @@ impl PocketError {
     /// What the user may do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSuite { .. } => Some("check the suite; `security=none` and `updates=false` leave pockets out".to_owned()),
+            Self::NoSuite { .. } => Some(
+                "check the suite; `security=none` and `updates=false` leave pockets out".to_owned(),
+            ),
             Self::Fetch { .. } => Some("check the mirror, the proxy and the network".to_owned()),
-            Self::Signature { source: SignatureError::UnknownKey { .. }, .. } => {
-                Some("give the keyring of this archive, if it is not the distribution's own".to_owned())
-            }
+            Self::Signature { source: SignatureError::UnknownKey { .. }, .. } => Some(
+                "give the keyring of this archive, if it is not the distribution's own".to_owned(),
+            ),
             Self::Release { source, .. } => source.hint(),
             _ => None,
         }
@@ -125,13 +127,19 @@ pub(crate) struct Fetched {
 }
 
 /// Fetches and verifies a pocket.
-pub(crate) fn fetch(pocket: &Pocket, source: &Source, arch: &str, env: &Environment<'_>) -> Result<Fetched, PocketError> {
+pub(crate) fn fetch(
+    pocket: &Pocket,
+    source: &Source,
+    arch: &str,
+    env: &Environment<'_>,
+) -> Result<Fetched, PocketError> {
     let url = env.mirrors.apply(&pocket.url);
     let base = format!("{url}/dists/{}", pocket.suite);
     // A snapshot is old by intent: neither `Valid-Until` nor the expiry of keys applies to it.
     let now = source.snapshot.is_none().then_some(env.now);
     let signed = signed_release(&base, &url, pocket, env, now)?;
-    let wrong = |source| PocketError::Release { url: url.clone(), suite: pocket.suite.clone(), source };
+    let wrong =
+        |source| PocketError::Release { url: url.clone(), suite: pocket.suite.clone(), source };
     let release = Release::parse(&signed.text).map_err(wrong)?;
     release.check(&pocket.suite, arch, now).map_err(wrong)?;
     let mut indexes = Vec::new();
@@ -140,10 +148,22 @@ pub(crate) fn fetch(pocket: &Pocket, source: &Source, arch: &str, env: &Environm
         let file = IndexFile { base: &base, path: &path, listed, by_hash: release.by_hash };
         indexes.push(file.read(&pocket.suite, env)?);
     }
-    Ok(Fetched { digest: sha256_hex(signed.text.as_bytes()), signers: signed.signers, url, release, indexes })
+    Ok(Fetched {
+        digest: sha256_hex(signed.text.as_bytes()),
+        signers: signed.signers,
+        url,
+        release,
+        indexes,
+    })
 }
 
-fn signed_release(base: &str, url: &str, pocket: &Pocket, env: &Environment<'_>, now: Option<u64>) -> Result<Signed, PocketError> {
+fn signed_release(
+    base: &str,
+    url: &str,
+    pocket: &Pocket,
+    env: &Environment<'_>,
+    now: Option<u64>,
+) -> Result<Signed, PocketError> {
     let suite = || pocket.suite.clone();
     let failed = |source: FetchError| match source {
         FetchError::NotFound { .. } => PocketError::NoSuite { url: url.to_owned(), suite: suite() },
@@ -153,12 +173,17 @@ fn signed_release(base: &str, url: &str, pocket: &Pocket, env: &Environment<'_>,
         Ok(message) => env.keyring.verify_inline(&message, now),
         Err(FetchError::NotFound { .. }) => {
             let content = env.fetch.get(&format!("{base}/Release"), MAX_RELEASE).map_err(failed)?;
-            let signature = env.fetch.get(&format!("{base}/Release.gpg"), MAX_RELEASE).map_err(failed)?;
+            let signature =
+                env.fetch.get(&format!("{base}/Release.gpg"), MAX_RELEASE).map_err(failed)?;
             env.keyring.verify_detached(&content, &signature, now)
         }
         Err(error) => return Err(failed(error)),
     };
-    verified.map_err(|source| PocketError::Signature { url: url.to_owned(), suite: suite(), source })
+    verified.map_err(|source| PocketError::Signature {
+        url: url.to_owned(),
+        suite: suite(),
+        source,
+    })
 }
 
 struct IndexFile<'a> {
@@ -171,7 +196,11 @@ struct IndexFile<'a> {
 impl IndexFile<'_> {
     fn read(&self, suite: &str, env: &Environment<'_>) -> Result<String, PocketError> {
         let (suite, path) = (|| suite.to_owned(), || self.path.to_owned());
-        let bytes = self.bytes(env).map_err(|source| PocketError::Index { suite: suite(), path: path(), source })?;
+        let bytes = self.bytes(env).map_err(|source| PocketError::Index {
+            suite: suite(),
+            path: path(),
+            source,
+        })?;
         let unreadable = |source| PocketError::Read { suite: suite(), path: path(), source };
         let compression = Compression::of(self.path).unwrap_or(Compression::None);
         let mut reader = compression.reader(&bytes, MAX_INDEX).map_err(unreadable)?;

@@ -109,7 +109,8 @@ pub(crate) fn parse_one(text: &str) -> Result<Relation, RelationError> {
         None => (text, None),
     };
     let head = head.trim();
-    let (name, qualifier) = head.split_once(':').map_or((head, None), |(name, arch)| (name, Some(arch)));
+    let (name, qualifier) =
+        head.split_once(':').map_or((head, None), |(name, arch)| (name, Some(arch)));
     let legal = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic());
     if !legal(name) || !qualifier.is_none_or(legal) {
         return Err(wrong());
@@ -150,8 +151,10 @@ mod tests {
     #[test]
     fn groups_alternatives_qualifiers_and_versions() {
         let groups = parse_field("libc6 (>= 2.38), awk | mawk:any(<< 2~), ").expect("parse");
-        let shown: Vec<String> =
-            groups.iter().map(|group| group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ")).collect();
+        let shown: Vec<String> = groups
+            .iter()
+            .map(|group| group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "))
+            .collect();
         assert_eq!(shown, ["libc6 (>= 2.38)", "awk | mawk:any (<< 2~)"]);
     }
 
@@ -165,7 +168,9 @@ mod tests {
     #[test]
     fn versions_follow_dpkg() {
         let relation = parse_one("a (>= 1:2.0~rc1-1)").expect("parse");
-        for (text, expected) in [("1:2.0-1", true), ("1:2.0~beta-9", false), ("3.0", false), ("1:2.0~rc1-1+b2", true)] {
+        for (text, expected) in
+            [("1:2.0-1", true), ("1:2.0~beta-9", false), ("3.0", false), ("1:2.0~rc1-1+b2", true)]
+        {
             assert_eq!(relation.accepts(&version(text)), expected, "{text}");
         }
         assert!(!relation.accepts_provided(None));

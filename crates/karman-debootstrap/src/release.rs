@@ -127,7 +127,12 @@ impl Release {
     }
 
     /// Checks that this is the suite asked for, with the architecture, and not too old at `now`.
-    pub(crate) fn check(&self, wanted: &str, arch: &str, now: Option<u64>) -> Result<(), ReleaseError> {
+    pub(crate) fn check(
+        &self,
+        wanted: &str,
+        arch: &str,
+        now: Option<u64>,
+    ) -> Result<(), ReleaseError> {
         let is = |name: &Option<String>| name.as_deref() == Some(wanted);
         if !is(&self.suite) && !is(&self.codename) {
             return Err(ReleaseError::Suite {
@@ -137,29 +142,43 @@ impl Release {
             });
         }
         if !self.architectures.iter().any(|known| known == arch) {
-            return Err(ReleaseError::Architecture { arch: arch.to_owned(), known: self.architectures.clone() });
+            return Err(ReleaseError::Architecture {
+                arch: arch.to_owned(),
+                known: self.architectures.clone(),
+            });
         }
         let Some(now) = now else { return Ok(()) };
         if self.date > now + MAX_CLOCK_SKEW {
             return Err(ReleaseError::Future { date: crate::date::format_utc(self.date) });
         }
         match self.valid_until {
-            Some(until) if until < now => Err(ReleaseError::Expired { valid_until: crate::date::format_utc(until) }),
+            Some(until) if until < now => {
+                Err(ReleaseError::Expired { valid_until: crate::date::format_utc(until) })
+            }
             _ => Ok(()),
         }
     }
 
     /// The smallest package index of a component: its path below `dists/<suite>/`, and what it must be.
-    pub(crate) fn packages_index(&self, component: &str, arch: &str) -> Result<(String, &Listed), ReleaseError> {
+    pub(crate) fn packages_index(
+        &self,
+        component: &str,
+        arch: &str,
+    ) -> Result<(String, &Listed), ReleaseError> {
         // Security archives list `updates/main`, and their paths begin with `main` all the same.
-        let listed = |known: &String| known == component || known.rsplit('/').next() == Some(component);
+        let listed =
+            |known: &String| known == component || known.rsplit('/').next() == Some(component);
         for suffix in [".xz", ".gz", ""] {
             let path = format!("{component}/binary-{arch}/Packages{suffix}");
-            if let Some(file) = self.files.get(&path).filter(|_| self.components.iter().any(listed)) {
+            if let Some(file) = self.files.get(&path).filter(|_| self.components.iter().any(listed))
+            {
                 return Ok((path, file));
             }
         }
-        Err(ReleaseError::Component { component: component.to_owned(), known: self.components.clone() })
+        Err(ReleaseError::Component {
+            component: component.to_owned(),
+            known: self.components.clone(),
+        })
     }
 }
 
@@ -187,5 +206,6 @@ fn files(table: &str) -> Result<BTreeMap<String, Listed>, ReleaseError> {
 
 /// 64 lower-case hexadecimal digits: these become file names and parts of URLs.
 pub(crate) fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    text.len() == 64
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }

@@ -65,9 +65,9 @@ impl ResolveError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Missing { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
-            Self::Missing { nearest: None, .. } => {
-                Some("check its spelling, and whether its component is among `components=`".to_owned())
-            }
+            Self::Missing { nearest: None, .. } => Some(
+                "check its spelling, and whether its component is among `components=`".to_owned(),
+            ),
             Self::NoDpkg => Some("add `dpkg` to `include=`, or use another variant".to_owned()),
             _ => None,
         }
@@ -81,7 +81,10 @@ pub(crate) struct Resolution {
 }
 
 /// Resolves a source against an archive.
-pub(crate) fn resolve(source: &Source, universe: &Universe<'_>) -> Result<Resolution, ResolveError> {
+pub(crate) fn resolve(
+    source: &Source,
+    universe: &Universe<'_>,
+) -> Result<Resolution, ResolveError> {
     let mut search = Search::new(universe);
     let roots = match source.variant {
         Variant::Essential => universe.base(false),
@@ -152,7 +155,8 @@ impl<'u, 'a> Search<'u, 'a> {
     }
 
     fn install_roots(&mut self, roots: &[usize]) -> Result<(), ResolveError> {
-        let new: Vec<usize> = roots.iter().copied().filter(|root| !self.chosen.contains_key(root)).collect();
+        let new: Vec<usize> =
+            roots.iter().copied().filter(|root| !self.chosen.contains_key(root)).collect();
         for &root in &new {
             if !self.chosen.contains_key(&root) {
                 self.choose(root)?;
@@ -184,7 +188,8 @@ impl<'u, 'a> Search<'u, 'a> {
 
     fn satisfy_all(&mut self, number: usize, chain: &mut Vec<String>) -> Result<(), ResolveError> {
         let package = self.candidate(number)?;
-        let groups: Vec<Vec<Relation>> = package.pre_depends.iter().chain(&package.depends).cloned().collect();
+        let groups: Vec<Vec<Relation>> =
+            package.pre_depends.iter().chain(&package.depends).cloned().collect();
         for group in groups {
             if !group.iter().any(|relation| self.is_satisfied(relation)) {
                 self.satisfy(&group, chain)?;
@@ -199,7 +204,9 @@ impl<'u, 'a> Search<'u, 'a> {
             for number in self.options(relation)? {
                 match self.install(number, chain) {
                     Ok(()) => return Ok(()),
-                    Err(hard @ (ResolveError::TooHard { .. } | ResolveError::Index(_))) => return Err(hard),
+                    Err(hard @ (ResolveError::TooHard { .. } | ResolveError::Index(_))) => {
+                        return Err(hard);
+                    }
                     Err(error) => first_error = first_error.or(Some(error)),
                 }
             }
@@ -242,7 +249,10 @@ impl<'u, 'a> Search<'u, 'a> {
 
     fn is_satisfied(&self, relation: &Relation) -> bool {
         let numbers = self.provided.get(&relation.name);
-        numbers.into_iter().flatten().any(|number| self.chosen.get(number).is_some_and(|one| matches(one, relation)))
+        numbers
+            .into_iter()
+            .flatten()
+            .any(|number| self.chosen.get(number).is_some_and(|one| matches(one, relation)))
     }
 
     fn choose(&mut self, number: usize) -> Result<(), ResolveError> {
@@ -270,20 +280,25 @@ impl<'u, 'a> Search<'u, 'a> {
     }
 
     fn check_conflicts(&self, package: &Candidate) -> Result<(), ResolveError> {
-        let error = |who: &Candidate, other: &Candidate, relation: &Relation| ResolveError::Conflict {
-            package: who.name.clone(),
-            other: other.name.clone(),
-            relation: relation.to_string(),
-        };
+        let error =
+            |who: &Candidate, other: &Candidate, relation: &Relation| ResolveError::Conflict {
+                package: who.name.clone(),
+                other: other.name.clone(),
+                relation: relation.to_string(),
+            };
         for relation in &package.conflicts {
             for number in self.provided.get(&relation.name).into_iter().flatten() {
-                if let Some(other) = self.chosen.get(number).filter(|other| matches(other, relation)) {
+                if let Some(other) =
+                    self.chosen.get(number).filter(|other| matches(other, relation))
+                {
                     return Err(error(package, other, relation));
                 }
             }
         }
         for other in self.chosen.values() {
-            if let Some(relation) = other.conflicts.iter().find(|relation| matches(package, relation)) {
+            if let Some(relation) =
+                other.conflicts.iter().find(|relation| matches(package, relation))
+            {
                 return Err(error(other, package, relation));
             }
         }
@@ -300,15 +315,16 @@ impl<'u, 'a> Search<'u, 'a> {
 }
 
 fn matches(package: &Candidate, relation: &Relation) -> bool {
-    let real = package.name == relation.name && relation.accepts(&package.version) && arch_fits(relation, package);
+    let real = package.name == relation.name
+        && relation.accepts(&package.version)
+        && arch_fits(relation, package);
     real || provides(package, relation)
 }
 
 fn provides(package: &Candidate, relation: &Relation) -> bool {
-    package
-        .provides
-        .iter()
-        .any(|(name, version)| *name == relation.name && relation.accepts_provided(version.as_ref()))
+    package.provides.iter().any(|(name, version)| {
+        *name == relation.name && relation.accepts_provided(version.as_ref())
+    })
 }
 
 /// `:any` and `:native` are satisfied by the one architecture there is.

@@ -57,9 +57,10 @@ pub(crate) fn sources_path(distribution: Distribution) -> &'static str {
 /// Keyrings that may be named in the source list, the best first.
 pub(crate) fn keyrings(distribution: Distribution) -> &'static [&'static str] {
     match distribution {
-        Distribution::Debian => {
-            &["usr/share/keyrings/debian-archive-keyring.pgp", "usr/share/keyrings/debian-archive-keyring.gpg"]
-        }
+        Distribution::Debian => &[
+            "usr/share/keyrings/debian-archive-keyring.pgp",
+            "usr/share/keyrings/debian-archive-keyring.gpg",
+        ],
         Distribution::Ubuntu => &["usr/share/keyrings/ubuntu-archive-keyring.gpg"],
     }
 }

@@ -14,7 +14,8 @@ const EXCLUDES: [&str; 8] = [
     "/usr/share/gnome/help/*/*",
     "/usr/share/groff/*",
 ];
-const INCLUDES: [&str; 3] = ["/usr/share/doc/*/copyright", "/usr/share/locale/locale.alias", "/usr/share/gnome/help/*/C/*"];
+const INCLUDES: [&str; 3] =
+    ["/usr/share/doc/*/copyright", "/usr/share/locale/locale.alias", "/usr/share/gnome/help/*/C/*"];
 
 /// Decides which paths are unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,8 @@ impl Filter {
             return false;
         }
         let path = [b"/", path].concat();
-        let any = |patterns: &[&str]| patterns.iter().any(|pattern| matches(pattern.as_bytes(), &path));
+        let any =
+            |patterns: &[&str]| patterns.iter().any(|pattern| matches(pattern.as_bytes(), &path));
         if !any(&EXCLUDES) || any(&INCLUDES) {
             return false;
         }
@@ -61,7 +63,8 @@ impl Filter {
 
 /// dpkg's rule: what the pattern has before its first wildcard is where the path begins.
 fn leads_to(path: &[u8], pattern: &str) -> bool {
-    let fixed = pattern.split(['*', '?', '[', '\\']).next().unwrap_or("").trim_end_matches('/').as_bytes();
+    let fixed =
+        pattern.split(['*', '?', '[', '\\']).next().unwrap_or("").trim_end_matches('/').as_bytes();
     path.starts_with(fixed)
 }
 

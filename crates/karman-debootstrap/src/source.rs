@@ -22,16 +22,8 @@ pub const SCHEME: &str = "debootstrap://";
 /// A source longer than this is a mistake.
 const MAX_SOURCE: usize = 64 * 1024;
 /// Parameters that are understood, in the order of the documentation.
-const PARAMETERS: [&str; 8] = [
-    "variant",
-    "include",
-    "components",
-    "mirror",
-    "security",
-    "updates",
-    "snapshot",
-    "slim",
-];
+const PARAMETERS: [&str; 8] =
+    ["variant", "include", "components", "mirror", "security", "updates", "snapshot", "slim"];
 
 /// A distribution whose archive is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -188,7 +180,9 @@ impl SourceError {
             Self::Scheme { .. } => Some("for example `debootstrap://debian/trixie`".to_owned()),
             Self::Distribution { .. } => Some("`debian` and `ubuntu` are".to_owned()),
             Self::Parameter { nearest: Some(near), .. } => Some(format!("did you mean `{near}`?")),
-            Self::Parameter { nearest: None, .. } => Some(format!("known are {}", PARAMETERS.join(", "))),
+            Self::Parameter { nearest: None, .. } => {
+                Some(format!("known are {}", PARAMETERS.join(", ")))
+            }
             Self::Suite { .. } => Some("for example `trixie` or `noble`".to_owned()),
             _ => None,
         }
@@ -201,9 +195,9 @@ impl Source {
         if text.len() > MAX_SOURCE {
             return Err(SourceError::TooLong { limit: MAX_SOURCE });
         }
-        let rest = text.strip_prefix(SCHEME).ok_or_else(|| SourceError::Scheme {
-            source_text: text.to_owned(),
-        })?;
+        let rest = text
+            .strip_prefix(SCHEME)
+            .ok_or_else(|| SourceError::Scheme { source_text: text.to_owned() })?;
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (name, suite) = path.split_once('/').unwrap_or((path, ""));
         let mut source = Self::new(distribution(name)?, suite)?;
@@ -254,7 +248,9 @@ impl Source {
             "updates" => self.updates = boolean("updates", &value)?,
             "slim" => self.slim = boolean("slim", &value)?,
             "snapshot" if date::parse_snapshot(&value).is_some() => self.snapshot = Some(value),
-            "snapshot" => return Err(unexpected("snapshot", &value, "a time like `20261121T091544Z`")),
+            "snapshot" => {
+                return Err(unexpected("snapshot", &value, "a time like `20261121T091544Z`"));
+            }
             _ => {
                 return Err(SourceError::Parameter {
                     name: name.to_owned(),
@@ -303,7 +299,11 @@ fn boolean(name: &'static str, value: &str) -> Result<bool, SourceError> {
     }
 }
 
-fn words(name: &'static str, value: &str, legal: fn(&str) -> bool) -> Result<Vec<String>, SourceError> {
+fn words(
+    name: &'static str,
+    value: &str,
+    legal: fn(&str) -> bool,
+) -> Result<Vec<String>, SourceError> {
     let mut out: Vec<String> = Vec::new();
     for word in value.split(',') {
         if !legal(word) {
@@ -343,9 +343,9 @@ pub(crate) fn is_package(text: &str) -> bool {
     text.len() >= 2
         && text.len() <= 128
         && text.as_bytes()[0].is_ascii_alphanumeric()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte))
+        && text.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
+        })
 }
 
 fn percent_decode(name: &str, value: &str) -> Result<String, SourceError> {
@@ -371,11 +371,7 @@ fn percent_decode(name: &str, value: &str) -> Result<String, SourceError> {
 }
 
 fn unexpected(name: &'static str, value: &str, expected: &'static str) -> SourceError {
-    SourceError::Value {
-        name,
-        value: value.to_owned(),
-        expected,
-    }
+    SourceError::Value { name, value: value.to_owned(), expected }
 }
 
 #[cfg(test)]
@@ -400,7 +396,10 @@ mod tests {
             &mirror=http%3A%2F%2Fm.example/ubuntu/&security=none&updates=false&slim=0";
         let source = Source::parse(text).expect("parse");
         assert_eq!(source.variant, Variant::Custom);
-        assert_eq!(source.include.iter().collect::<Vec<_>>(), ["aa", "bb"].map(String::from).iter().collect::<Vec<_>>());
+        assert_eq!(
+            source.include.iter().collect::<Vec<_>>(),
+            ["aa", "bb"].map(String::from).iter().collect::<Vec<_>>()
+        );
         assert_eq!(source.mirror.as_deref(), Some("http://m.example/ubuntu"));
         assert_eq!(source.security, Security::None);
         assert!(!source.slim && !source.updates);
@@ -408,7 +407,9 @@ mod tests {
 
     #[test]
     fn single_letter_packages_are_not_packages() {
-        assert!(!is_package("a") && is_package("g++") && is_package("libstdc++6") && !is_package("A-b"));
+        assert!(
+            !is_package("a") && is_package("g++") && is_package("libstdc++6") && !is_package("A-b")
+        );
     }
 
     #[test]
@@ -424,8 +425,17 @@ mod tests {
     #[test]
     fn wrong_values_are_errors() {
         for query in [
-            "variant=big", "slim=perhaps", "include=", "include=aa,,bb", "include=aa bb", "mirror=ftp://x/y",
-            "mirror=http://x/?y", "security=http://", "snapshot=yesterday", "include=%zz", "include=%ff",
+            "variant=big",
+            "slim=perhaps",
+            "include=",
+            "include=aa,,bb",
+            "include=aa bb",
+            "mirror=ftp://x/y",
+            "mirror=http://x/?y",
+            "security=http://",
+            "snapshot=yesterday",
+            "include=%zz",
+            "include=%ff",
         ] {
             let found = error(&format!("debootstrap://debian/trixie?{query}"));
             assert!(matches!(found, SourceError::Value { .. }), "{query}: {found:?}");
@@ -434,8 +444,14 @@ mod tests {
 
     #[test]
     fn contradictions_are_errors() {
-        assert_eq!(error("debootstrap://debian/trixie?variant=custom"), SourceError::NothingToInstall);
-        assert!(matches!(error("debootstrap://debian/trixie?slim=1&slim=1"), SourceError::Twice { .. }));
+        assert_eq!(
+            error("debootstrap://debian/trixie?variant=custom"),
+            SourceError::NothingToInstall
+        );
+        assert!(matches!(
+            error("debootstrap://debian/trixie?slim=1&slim=1"),
+            SourceError::Twice { .. }
+        ));
         let both = "debootstrap://debian/trixie?snapshot=20261121T091544Z&mirror=http://m/debian";
         assert!(matches!(error(both), SourceError::Exclusive { .. }));
     }

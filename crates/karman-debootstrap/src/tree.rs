@@ -58,8 +58,10 @@ pub(crate) fn clean(path: &[u8]) -> Option<Vec<u8>> {
     if path.len() > MAX_PATH || path.starts_with(b"/") || path.contains(&0) {
         return None;
     }
-    let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
-    let legal = parts.len() <= MAX_COMPONENTS && parts.iter().all(|part| *part != b".." && part.len() <= 255);
+    let parts: Vec<&[u8]> =
+        path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    let legal = parts.len() <= MAX_COMPONENTS
+        && parts.iter().all(|part| *part != b".." && part.len() <= 255);
     legal.then(|| parts.join(&b'/'))
 }
 
@@ -77,10 +79,12 @@ impl Tree {
         if !self.is_dir(path)? {
             let (parent, name) = self.parent(path)?;
             self.clear(&parent, name, path)?;
-            rustix::fs::mkdirat(&*parent, name, Mode::RWXU).map_err(|source| failed("make directory", path, source))?;
+            rustix::fs::mkdirat(&*parent, name, Mode::RWXU)
+                .map_err(|source| failed("make directory", path, source))?;
         }
         let dir = self.open_dir(path)?;
-        let key = identity(&rustix::fs::fstat(&dir).map_err(|source| failed("stat", path, source))?);
+        let key =
+            identity(&rustix::fs::fstat(&dir).map_err(|source| failed("stat", path, source))?);
         if self.described.contains_key(&key) {
             return Ok(());
         }
@@ -90,9 +94,15 @@ impl Tree {
     }
 
     /// Writes a file, replacing what is there unless that is a directory.
-    pub(crate) fn put_file(&mut self, path: &[u8], meta: &Meta, content: &mut dyn Read) -> Result<()> {
+    pub(crate) fn put_file(
+        &mut self,
+        path: &[u8],
+        meta: &Meta,
+        content: &mut dyn Read,
+    ) -> Result<()> {
         let (parent, name) = self.parent(path)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = || rustix::fs::openat(&*parent, name, flags, Mode::RUSR | Mode::WUSR);
         let file = match create() {
             Err(Errno::EXIST) => {
@@ -112,7 +122,8 @@ impl Tree {
         self.clear(&parent, name, path)?;
         // A link may change where other paths lead.
         self.last = None;
-        rustix::fs::symlinkat(target, &*parent, name).map_err(|source| failed("link", path, source))?;
+        rustix::fs::symlinkat(target, &*parent, name)
+            .map_err(|source| failed("link", path, source))?;
         let stat = stat(&parent, name, path)?;
         if (stat.st_uid, stat.st_gid) != (meta.uid, meta.gid) {
             let (uid, gid) = owner(meta);
@@ -133,7 +144,13 @@ impl Tree {
     }
 
     /// Writes a file of ours.
-    pub(crate) fn write(&mut self, path: &str, content: &[u8], mode: u32, mtime: u64) -> Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        path: &str,
+        content: &[u8],
+        mode: u32,
+        mtime: u64,
+    ) -> Result<()> {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         self.put_file(path.as_bytes(), &Meta { mode, uid, gid, mtime }, &mut &content[..])
     }
@@ -185,7 +202,9 @@ impl Tree {
     /// Replaces the content of an existing file and keeps its owner and mode.
     pub(crate) fn rewrite(&mut self, path: &str, content: &[u8]) -> Result<()> {
         let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = self.openat2(path.as_bytes(), flags).map_err(|source| failed("open", path.as_bytes(), source))?;
+        let file = self
+            .openat2(path.as_bytes(), flags)
+            .map_err(|source| failed("open", path.as_bytes(), source))?;
         std::fs::File::from(file)
             .write_all(content)
             .map_err(|source| io_failed("write", path.as_bytes(), source))
@@ -201,7 +220,8 @@ impl Tree {
     pub(crate) fn set_dir_times(&mut self) -> Result<()> {
         for (path, mtime) in std::mem::take(&mut self.described).into_values() {
             let dir = self.open_dir(&path)?;
-            rustix::fs::futimens(&dir, &times(mtime)).map_err(|source| failed("set the time of", &path, source))?;
+            rustix::fs::futimens(&dir, &times(mtime))
+                .map_err(|source| failed("set the time of", &path, source))?;
         }
         Ok(())
     }
@@ -241,7 +261,8 @@ impl Tree {
         }
         let (parent, name) = self.parent(path)?;
         let mode = Mode::from_raw_mode(0o755);
-        rustix::fs::mkdirat(&*parent, name, mode).map_err(|source| failed("make directory", path, source))?;
+        rustix::fs::mkdirat(&*parent, name, mode)
+            .map_err(|source| failed("make directory", path, source))?;
         self.openat2(path, flags).map_err(|source| failed("open directory", path, source))
     }
 
@@ -271,11 +292,13 @@ fn apply(fd: &OwnedFd, path: &[u8], meta: &Meta) -> Result<()> {
     let stat = rustix::fs::fstat(fd).map_err(|source| failed("stat", path, source))?;
     if (stat.st_uid, stat.st_gid) != (meta.uid, meta.gid) {
         let (uid, gid) = owner(meta);
-        rustix::fs::fchown(fd, uid, gid).map_err(|source| failed("change the owner of", path, source))?;
+        rustix::fs::fchown(fd, uid, gid)
+            .map_err(|source| failed("change the owner of", path, source))?;
     }
     let mode = Mode::from_raw_mode(meta.mode & 0o7777);
     rustix::fs::fchmod(fd, mode).map_err(|source| failed("change the mode of", path, source))?;
-    rustix::fs::futimens(fd, &times(meta.mtime)).map_err(|source| failed("set the time of", path, source))
+    rustix::fs::futimens(fd, &times(meta.mtime))
+        .map_err(|source| failed("set the time of", path, source))
 }
 
 fn owner(meta: &Meta) -> (Option<rustix::fs::Uid>, Option<rustix::fs::Gid>) {
@@ -293,7 +316,8 @@ pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
 }
 
 fn stat(parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Stat> {
-    rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|source| failed("stat", path, source))
+    rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|source| failed("stat", path, source))
 }
 
 /// Whether a stat is of a directory.

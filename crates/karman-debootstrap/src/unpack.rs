@@ -1,7 +1,7 @@
 //! Downloading, decompressing and unpacking all packages of a plan at once.
 //!
-//! Threads take packages in order, download what the cache lacks and decompress it; one thread (the
-//! caller's) writes the root filesystem in that same order, so the result does not depend on timing.
+//! Some threads fill the cache, others take packages in order, verify and decompress them; one thread
+//! (the caller's) writes the root filesystem in that same order, so the result does not depend on timing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -78,11 +78,21 @@ pub enum UnpackError {
 /// unpacked; downloads what is missing, `threads` packages at a time.
 ///
 /// On failure the directory is left half full and must be thrown away.
-pub fn unpack(plan: &Plan, cache: &Cache, fetch: &dyn Fetch, rootfs: &Path, threads: usize) -> Result<Unpacked, UnpackError> {
+pub fn unpack(
+    plan: &Plan,
+    cache: &Cache,
+    fetch: &dyn Fetch,
+    rootfs: &Path,
+    threads: usize,
+) -> Result<Unpacked, UnpackError> {
     let order = unpack_order(plan);
     let queue = Queue::new(order.len());
+    let preparers = thread::available_parallelism().map_or(2, usize::from).clamp(1, MAX_THREADS);
     thread::scope(|scope| {
         for _ in 0..threads.clamp(1, MAX_THREADS) {
+            scope.spawn(|| download_ahead(&order, &queue, cache, fetch));
+        }
+        for _ in 0..preparers {
             scope.spawn(|| {
                 // A panic must not leave the writer waiting.
                 let guard = CloseOnDrop(&queue);
@@ -98,6 +108,17 @@ pub fn unpack(plan: &Plan, cache: &Cache, fetch: &dyn Fetch, rootfs: &Path, thre
     })
 }
 
+/// Fills the cache. Archives answer slowly rather than send slowly, so many requests at once pay; what
+/// is decompressed at once is bounded by memory. Whoever needs a file that is on its way waits for the
+/// cache's lock, and reports the error if there was one.
+fn download_ahead(order: &[&Package], queue: &Queue, cache: &Cache, fetch: &dyn Fetch) {
+    while let Some(number) = queue.take_download() {
+        if order[number].bytes(cache, fetch).is_err() {
+            return;
+        }
+    }
+}
+
 /// base-files first, for the links of a merged `/usr` and the modes of the directories everybody shares.
 fn unpack_order(plan: &Plan) -> Vec<&Package> {
     let mut order: Vec<&Package> = plan.packages.iter().collect();
@@ -105,7 +126,12 @@ fn unpack_order(plan: &Plan) -> Vec<&Package> {
     order
 }
 
-fn write(plan: &Plan, order: &[&Package], queue: &Queue, rootfs: &Path) -> Result<Unpacked, UnpackError> {
+fn write(
+    plan: &Plan,
+    order: &[&Package],
+    queue: &Queue,
+    rootfs: &Path,
+) -> Result<Unpacked, UnpackError> {
     let mut tree = Tree::open(rootfs)?;
     let date = plan.date();
     merge_usr(&mut tree, &plan.arch, date)?;
@@ -133,7 +159,9 @@ struct Prepared {
 
 fn prepare(package: &Package, cache: &Cache, fetch: &dyn Fetch) -> Result<Prepared, UnpackError> {
     let name = || package.name.clone();
-    let bytes = package.bytes(cache, fetch).map_err(|source| UnpackError::Cache { package: name(), source })?;
+    let bytes = package
+        .bytes(cache, fetch)
+        .map_err(|source| UnpackError::Cache { package: name(), source })?;
     let deb = Deb::parse(&bytes).map_err(|source| UnpackError::Deb { package: name(), source })?;
     let control = deb.control().map_err(|source| UnpackError::Deb { package: name(), source })?;
     let mut data = None;
@@ -171,13 +199,21 @@ impl Writer<'_> {
             None => {
                 let deb = Deb::parse(&prepared.bytes)
                     .map_err(|source| UnpackError::Deb { package: package.name.clone(), source })?;
-                extractor.run(deb.data().map_err(|source| failed(source.into()))?).map_err(failed)?
+                extractor
+                    .run(deb.data().map_err(|source| failed(source.into()))?)
+                    .map_err(failed)?
             }
         };
         self.newest = self.newest.max(extracted.newest);
         let date = self.plan.date();
-        self.database
-            .add(&mut self.tree, package, &prepared.control, &extracted.list, &extracted.conffiles, date)?;
+        self.database.add(
+            &mut self.tree,
+            package,
+            &prepared.control,
+            &extracted.list,
+            &extracted.conffiles,
+            date,
+        )?;
         Ok(())
     }
 
@@ -225,6 +261,7 @@ struct Queue {
 #[derive(Default)]
 struct State {
     next: usize,
+    next_download: usize,
     written: usize,
     closed: bool,
     done: BTreeMap<usize, Result<Prepared, UnpackError>>,
@@ -246,13 +283,25 @@ impl Queue {
     /// The next number to prepare, once the writer is near enough; `None` when there is nothing to do.
     fn take(&self) -> Option<usize> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let far = |state: &mut State| !state.closed && state.next < self.len && state.next >= state.written + WINDOW;
+        let far = |state: &mut State| {
+            !state.closed && state.next < self.len && state.next >= state.written + WINDOW
+        };
         let mut state = self.changed.wait_while(state, far).unwrap_or_else(PoisonError::into_inner);
         if state.closed || state.next >= self.len {
             return None;
         }
         state.next += 1;
         Some(state.next - 1)
+    }
+
+    /// The next number to download.
+    fn take_download(&self) -> Option<usize> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed || state.next_download >= self.len {
+            return None;
+        }
+        state.next_download += 1;
+        Some(state.next_download - 1)
     }
 
     fn put(&self, number: usize, result: Result<Prepared, UnpackError>) {
@@ -265,7 +314,8 @@ impl Queue {
     fn wait(&self, number: usize) -> Option<Result<Prepared, UnpackError>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = |state: &mut State| !state.closed && !state.done.contains_key(&number);
-        let mut state = self.changed.wait_while(state, missing).unwrap_or_else(PoisonError::into_inner);
+        let mut state =
+            self.changed.wait_while(state, missing).unwrap_or_else(PoisonError::into_inner);
         let result = state.done.remove(&number);
         state.written = number + 1;
         self.changed.notify_all();

@@ -6,22 +6,35 @@ use support::{Deb, World, deb, shown, with_base};
 
 fn resolved(more: Vec<Deb>, include: &str) -> Result<Vec<String>, String> {
     let world = World::new(with_base(more));
-    let plan = world.plan(&format!("security=none&include={include}")).map_err(|error| {
-        format!("{}; {}", shown(&error), error.hint().unwrap_or_default())
-    })?;
+    let plan = world
+        .plan(&format!("security=none&include={include}"))
+        .map_err(|error| format!("{}; {}", shown(&error), error.hint().unwrap_or_default()))?;
     let base = ["apt", "base-files", "dpkg"];
-    Ok(plan.packages.into_iter().map(|package| package.name).filter(|name| !base.contains(&name.as_str())).collect())
+    Ok(plan
+        .packages
+        .into_iter()
+        .map(|package| package.name)
+        .filter(|name| !base.contains(&name.as_str()))
+        .collect())
 }
 
 #[test]
 fn the_first_alternative_is_taken() {
-    let debs = vec![deb("app", "1").with("Depends", "first | second"), deb("first", "1"), deb("second", "1")];
+    let debs = vec![
+        deb("app", "1").with("Depends", "first | second"),
+        deb("first", "1"),
+        deb("second", "1"),
+    ];
     assert_eq!(resolved(debs, "app").expect("plan"), ["app", "first"]);
 }
 
 #[test]
 fn what_is_chosen_already_is_enough() {
-    let debs = vec![deb("app", "1").with("Depends", "first | second"), deb("first", "1"), deb("second", "1")];
+    let debs = vec![
+        deb("app", "1").with("Depends", "first | second"),
+        deb("first", "1"),
+        deb("second", "1"),
+    ];
     assert_eq!(resolved(debs, "app,second").expect("plan"), ["app", "second"]);
 }
 
@@ -49,7 +62,10 @@ fn virtual_packages_are_provided_by_the_most_important() {
 #[test]
 fn versioned_dependencies_need_versioned_provisions() {
     let debs = |provides: &str| {
-        vec![deb("app", "1").with("Depends", "abi (>= 2)"), deb("impl", "9").with("Provides", provides)]
+        vec![
+            deb("app", "1").with("Depends", "abi (>= 2)"),
+            deb("impl", "9").with("Provides", provides),
+        ]
     };
     assert_eq!(resolved(debs("abi (= 2.1)"), "app").expect("plan"), ["app", "impl"]);
     assert!(resolved(debs("abi (= 1.9)"), "app").is_err());
@@ -58,7 +74,8 @@ fn versioned_dependencies_need_versioned_provisions() {
 
 #[test]
 fn versions_that_are_too_old_do_not_satisfy() {
-    let debs = vec![deb("app", "1").with("Pre-Depends", "libaa (>= 2.0~rc1)"), deb("libaa", "2.0~beta3")];
+    let debs =
+        vec![deb("app", "1").with("Pre-Depends", "libaa (>= 2.0~rc1)"), deb("libaa", "2.0~beta3")];
     let error = resolved(debs, "app").expect_err("too old");
     assert!(error.contains("nothing satisfies `libaa (>= 2.0~rc1)`, needed by app"), "{error}");
 }
@@ -67,7 +84,9 @@ fn versions_that_are_too_old_do_not_satisfy() {
 fn the_newest_of_two_versions_is_taken() {
     let world = World::new(with_base(vec![deb("app", "1:1.0"), deb("app", "2.0")]));
     let plan = world.plan("security=none&include=app").expect("plan");
-    assert!(plan.packages.iter().any(|package| package.name == "app" && package.version == "1:1.0"));
+    assert!(
+        plan.packages.iter().any(|package| package.name == "app" && package.version == "1:1.0")
+    );
 }
 
 #[test]
@@ -84,7 +103,10 @@ fn the_chain_to_a_missing_package_is_shown() {
 #[test]
 fn a_package_nobody_has_comes_with_a_hint() {
     let error = resolved(vec![deb("python3", "3.13")], "pyhton3").expect_err("missing");
-    assert!(error.contains("package `pyhton3` is not in the archive; did you mean `python3`?"), "{error}");
+    assert!(
+        error.contains("package `pyhton3` is not in the archive; did you mean `python3`?"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -121,7 +143,10 @@ fn a_package_may_conflict_with_what_it_provides() {
 
 #[test]
 fn circles_end() {
-    let debs = vec![deb("libc", "1").with("Depends", "libgcc"), deb("libgcc", "1").with("Depends", "libc")];
+    let debs = vec![
+        deb("libc", "1").with("Depends", "libgcc"),
+        deb("libgcc", "1").with("Depends", "libc"),
+    ];
     assert_eq!(resolved(debs, "libc").expect("plan"), ["libc", "libgcc"]);
 }
 

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::{Instant, SystemTime};
 
 use karman_debootstrap::{
-    Cache, Distribution, Environment, Keyring, Mirrors, Plan, Source, configure_steps, finish, unpack,
+    Cache, Distribution, Environment, Keyring, Mirrors, Plan, Source, configure_steps, finish,
+    unpack,
 };
 use karman_net::{Client, Config};
 
@@ -45,7 +46,9 @@ fn debian(mirror: &str) -> Mirrors {
 }
 
 fn ubuntu(mirror: &str) -> Mirrors {
-    Mirrors::new().with("http://archive.ubuntu.com/ubuntu", mirror).with("http://security.ubuntu.com/ubuntu", mirror)
+    Mirrors::new()
+        .with("http://archive.ubuntu.com/ubuntu", mirror)
+        .with("http://security.ubuntu.com/ubuntu", mirror)
 }
 
 impl Setup {
@@ -53,8 +56,15 @@ impl Setup {
         let started = Instant::now();
         let source = Source::parse(text).expect(text);
         let keyring = Keyring::bundled(source.distribution).expect("keyring");
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("clock").as_secs();
-        let env = Environment { fetch: &self.client, keyring: &keyring, mirrors: &self.mirrors, cache: &self.cache, now };
+        let now =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("clock").as_secs();
+        let env = Environment {
+            fetch: &self.client,
+            keyring: &keyring,
+            mirrors: &self.mirrors,
+            cache: &self.cache,
+            now,
+        };
         let plan = Plan::make(&source, arch, &env).expect("plan");
         let kib: u64 = plan.packages.iter().map(|package| package.installed_size).sum();
         eprintln!(
@@ -71,14 +81,17 @@ impl Setup {
         let rootfs = self.dir.join(name);
         std::fs::create_dir(&rootfs).expect("rootfs");
         let started = Instant::now();
-        let unpacked = unpack(plan, &self.cache, &self.client, &rootfs, 6).expect("unpack");
+        let unpacked = unpack(plan, &self.cache, &self.client, &rootfs, 16).expect("unpack");
         let at_unpack = started.elapsed();
         for step in configure_steps(plan, &unpacked) {
             run(&rootfs, &step);
         }
         let at_configure = started.elapsed();
         finish(plan, &unpacked, &rootfs).expect("finish");
-        eprintln!("{name}: unpacked {at_unpack:?}, configured {at_configure:?}, finished {:?}", started.elapsed());
+        eprintln!(
+            "{name}: unpacked {at_unpack:?}, configured {at_configure:?}, finished {:?}",
+            started.elapsed()
+        );
         rootfs
     }
 }
@@ -96,7 +109,8 @@ fn run(rootfs: &Path, step: &karman_debootstrap::Step) {
         .args(&step.argv)
         .output()
         .expect("unshare");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}: {}\n{out}\n{err}", step.description, output.status);
     if !err.trim().is_empty() {
         eprintln!("{}: {}", step.description, err.trim());
@@ -110,14 +124,21 @@ fn listing(rootfs: &Path) -> String {
     let mut lines: Vec<String> = String::from_utf8_lossy(&find.stdout)
         .lines()
         // The sizes of directories depend on the file system.
-        .map(|line| if line.contains(" d ") { line.rsplit_once(' ').map_or(line, |(rest, _)| rest).to_owned() } else { line.to_owned() })
+        .map(|line| {
+            if line.contains(" d ") {
+                line.rsplit_once(' ').map_or(line, |(rest, _)| rest).to_owned()
+            } else {
+                line.to_owned()
+            }
+        })
         .collect();
     lines.sort();
     lines.join("\n")
 }
 
 fn can_configure(test: &str) -> bool {
-    let root = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
+    let root =
+        Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
     let uid = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
     if !(root && uid) {
         eprintln!("SKIP {test}: configuring needs root and mount namespaces");
@@ -133,10 +154,22 @@ fn check_twice(setup: &Setup, plan: &Plan, name: &str) {
         assert_eq!(a, b);
     }
     assert_eq!(one.lines().count(), two.lines().count());
-    let same = Command::new("diff").args(["-r", "--no-dereference"]).args([&first, &second]).output().expect("diff");
+    let same = Command::new("diff")
+        .args(["-r", "--no-dereference"])
+        .args([&first, &second])
+        .output()
+        .expect("diff");
     assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
-    let bad = Command::new("chroot").arg(&first).args(["/usr/bin/dpkg", "--audit"]).output().expect("dpkg");
-    assert!(bad.status.success() && bad.stdout.is_empty(), "{}", String::from_utf8_lossy(&bad.stdout));
+    let bad = Command::new("chroot")
+        .arg(&first)
+        .args(["/usr/bin/dpkg", "--audit"])
+        .output()
+        .expect("dpkg");
+    assert!(
+        bad.status.success() && bad.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&bad.stdout)
+    );
 }
 
 #[test]
@@ -155,8 +188,14 @@ fn debian_trixie() {
 
 #[test]
 fn debian_trixie_with_packages() {
-    let Some(setup) = setup("debian_trixie_with_packages", "KARMAN_TEST_DEBIAN_MIRROR", debian) else { return };
-    let plan = setup.plan("debootstrap://debian/trixie?include=ca-certificates,python3,openssh-client,dbus", "amd64");
+    let Some(setup) = setup("debian_trixie_with_packages", "KARMAN_TEST_DEBIAN_MIRROR", debian)
+    else {
+        return;
+    };
+    let plan = setup.plan(
+        "debootstrap://debian/trixie?include=ca-certificates,python3,openssh-client,dbus",
+        "amd64",
+    );
     assert!(plan.has("python3-minimal") && plan.has("libssl3t64"));
     if can_configure("debian_trixie_with_packages") {
         check_twice(&setup, &plan, "trixie-python");

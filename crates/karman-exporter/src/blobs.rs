@@ -69,7 +69,10 @@ pub fn document(source: &dyn BlobSource, digest: &Digest) -> io::Result<Vec<u8>>
     let mut bytes = Vec::new();
     source.open_blob(digest)?.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_DOCUMENT || Digest::sha256_of(&bytes) != *digest {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("blob `{digest}` is not what its name says")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("blob `{digest}` is not what its name says"),
+        ));
     }
     Ok(bytes)
 }
@@ -150,7 +153,9 @@ impl BlobSource for BlobDir {
     fn open_blob(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
         match self.dir.open_file(digest.hex()) {
             Ok(file) => Ok(Box::new(file)),
-            Err(error) if error.is_not_found() => Err(io::Error::new(io::ErrorKind::NotFound, error)),
+            Err(error) if error.is_not_found() => {
+                Err(io::Error::new(io::ErrorKind::NotFound, error))
+            }
             Err(error) => Err(io::Error::other(error)),
         }
     }

@@ -105,7 +105,8 @@ pub fn assemble(
     let stored = store_json(&config, "image config", config_type, store)?;
     let layers = layers.iter().map(|layer| {
         let from = &layer.descriptor;
-        let mut to = Descriptor::new(convert_layer_type(&from.media_type, oci), from.digest, from.size);
+        let mut to =
+            Descriptor::new(convert_layer_type(&from.media_type, oci), from.digest, from.size);
         to.annotations = from.annotations.clone();
         to
     });
@@ -126,7 +127,8 @@ pub fn assemble_index(
     options: &ImageOptions,
     store: &dyn BlobStore,
 ) -> Result<Descriptor, ImageError> {
-    let kind = if options.oci_media_types { media_type::OCI_INDEX } else { media_type::DOCKER_INDEX };
+    let kind =
+        if options.oci_media_types { media_type::OCI_INDEX } else { media_type::DOCKER_INDEX };
     let mut index = Index::oci(manifests.to_vec());
     index.media_type = Some(kind.to_owned());
     index.annotations.clone_from(&options.annotations);

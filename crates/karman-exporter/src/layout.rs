@@ -160,14 +160,12 @@ impl Layout {
             let rank = |entry: &Descriptor| match &entry.platform {
                 Some(platform) => platform.matches(wanted),
                 // An entry without a platform may be a nested index or the only image.
-                None => Some(0),
+                None => Some(u32::MAX),
             };
             let best = index.manifests.into_iter().filter_map(|entry| Some((rank(&entry)?, entry)));
-            let best = best.reduce(|best, next| if next.0 > best.0 { next } else { best });
-            let (_, next) = best.ok_or_else(|| LayoutError::Platform {
-                digest,
-                wanted: wanted.to_string(),
-            })?;
+            let best = best.reduce(|best, next| if next.0 < best.0 { next } else { best });
+            let (_, next) =
+                best.ok_or_else(|| LayoutError::Platform { digest, wanted: wanted.to_string() })?;
             current = next;
         }
         Err(LayoutError::Export(ExportError::TooMany(top.digest)))

@@ -47,7 +47,9 @@ mod tests {
 
     #[test]
     fn host_attributes_stay_and_capabilities_lose_their_namespace() {
-        for name in ["user.overlay.opaque", "trusted.x", "security.selinux", "system.posix_acl_access"] {
+        for name in
+            ["user.overlay.opaque", "trusted.x", "security.selinux", "system.posix_acl_access"]
+        {
             assert_eq!(portable(OsStr::new(name), b"y"), None, "{name}");
         }
         assert!(portable(OsStr::new("user.x"), b"y").is_some());

@@ -13,7 +13,7 @@ mod syntax;
 pub use clean::clean;
 pub use ignore_file::read_ignore_file;
 pub use matcher::{Decision, MatchState, Matcher};
-pub use pattern::{Pattern, glob_match, has_wildcard};
+pub use pattern::{Glob, Pattern, glob_match, has_wildcard};
 
 /// Why a pattern is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,13 +4,33 @@ use crate::PatternError;
 use crate::nfa::Nfa;
 use crate::syntax::{self, Token};
 
+/// A compiled pattern of Go's `filepath.Match`: `*` and `?` stop at slashes, `**` is no more than
+/// `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(Nfa);
+
+impl Glob {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn new(pattern: &str) -> Result<Self, PatternError> {
+        Ok(Self(Nfa::new(&syntax::parse(pattern)?, false)))
+    }
+
+    /// Whether the whole name matches.
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.matches(name)
+    }
+}
+
 /// Whether `name` matches the wildcards of `pattern` as Go's `filepath.Match` says: `*` and `?`
 /// stop at slashes, the whole name must match.
 ///
 /// # Errors
 /// When the pattern is malformed, whether or not the name would have matched its beginning.
 pub fn glob_match(pattern: &str, name: &str) -> Result<bool, PatternError> {
-    Ok(Nfa::new(&syntax::parse(pattern)?, false).matches(name))
+    Ok(Glob::new(pattern)?.matches(name))
 }
 
 /// Whether a path holds an unescaped wildcard.

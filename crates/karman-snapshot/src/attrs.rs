@@ -11,7 +11,8 @@ pub(crate) const OPAQUE: &str = "user.overlay.opaque";
 #[must_use]
 pub fn is_image_xattr(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
-    name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
 }
 
 /// The attributes that belong to the image.

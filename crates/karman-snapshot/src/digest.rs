@@ -54,10 +54,17 @@ enum Payload {
 ///
 /// # Errors
 /// [`SnapshotError::NotFound`] if there is no such path.
-pub fn tree_digest(view: &View, path: &Path, selection: &Selection<'_>, cache: &mut ViewCache) -> Result<Digest> {
+pub fn tree_digest(
+    view: &View,
+    path: &Path,
+    selection: &Selection<'_>,
+    cache: &mut ViewCache,
+) -> Result<Digest> {
     let mut collect = Collect { items: Vec::new(), cache };
     match find(view, path, selection)? {
-        Found { path, dir: Some(dir), .. } => view.walk(&path, &dir, selection.filter, &mut collect)?,
+        Found { path, dir: Some(dir), .. } => {
+            view.walk(&path, &dir, selection.filter, &mut collect)?
+        }
         found => {
             let link = if found.stat.is_symlink() { Some(view.read_link(&found)?) } else { None };
             collect.add(PathBuf::new(), found.stat, found.layer, &found.path, link);
@@ -78,7 +85,9 @@ pub fn stat_identity(view: &View, path: &Path, selection: &Selection<'_>) -> Res
     let mut identity = Identity { hasher: Hasher::new() };
     identity.hasher.field(IDENTITY_FORMAT);
     match find(view, path, selection)? {
-        Found { path, dir: Some(dir), .. } => view.walk(&path, &dir, selection.filter, &mut identity)?,
+        Found { path, dir: Some(dir), .. } => {
+            view.walk(&path, &dir, selection.filter, &mut identity)?
+        }
         found => identity.add(Path::new(""), &found.stat),
     }
     Ok(identity.hasher.finish())
@@ -134,14 +143,21 @@ impl Visit for Collect<'_> {
             Some(top) => xattrs_digest(&image_xattrs(fd_xattrs(top).on(dir.rel)?)),
             None => None,
         };
-        self.items.push(Item { rel: dir.rel.to_owned(), stat: dir.stat()?, payload: Payload::Dir(xattrs) });
+        self.items.push(Item {
+            rel: dir.rel.to_owned(),
+            stat: dir.stat()?,
+            payload: Payload::Dir(xattrs),
+        });
         Ok(())
     }
 
     fn entry(&mut self, entry: &WalkEntry<'_>) -> Result<()> {
         let stat = entry.stat()?;
-        let link =
-            if stat.is_symlink() { Some(entry.parent.read_link(entry.name).on(entry.path)?) } else { None };
+        let link = if stat.is_symlink() {
+            Some(entry.parent.read_link(entry.name).on(entry.path)?)
+        } else {
+            None
+        };
         self.add(entry.rel.to_owned(), stat, entry.layer, entry.path, link);
         Ok(())
     }
@@ -155,8 +171,11 @@ impl Identity {
     fn add(&mut self, rel: &Path, stat: &Stat) {
         self.hasher.field(rel.as_os_str().as_bytes());
         // Writing into a directory shows in its entries; its own size and times would only add false alarms.
-        let (size, mtime, ctime) =
-            if stat.is_dir() { (0, 0, 0) } else { (stat.size, stat.mtime.as_nanos(), stat.ctime.as_nanos()) };
+        let (size, mtime, ctime) = if stat.is_dir() {
+            (0, 0, 0)
+        } else {
+            (stat.size, stat.mtime.as_nanos(), stat.ctime.as_nanos())
+        };
         let mut facts = [0_u8; 36];
         facts[..8].copy_from_slice(&stat.ino.to_le_bytes());
         facts[8..16].copy_from_slice(&size.to_le_bytes());
@@ -200,7 +219,9 @@ impl Item {
         match &self.payload {
             Payload::Nothing | Payload::Unread(..) => hasher.field(b""),
             Payload::Link(text) => hasher.field(text.as_bytes()),
-            Payload::Dir(xattrs) => hasher.field(xattrs.as_ref().map_or(&[], |digest| &digest.as_bytes()[..])),
+            Payload::Dir(xattrs) => {
+                hasher.field(xattrs.as_ref().map_or(&[], |digest| &digest.as_bytes()[..]))
+            }
             Payload::File(file) => {
                 hasher.field(file.content.as_bytes());
                 hasher.field(file.xattrs.as_ref().map_or(&[], |digest| &digest.as_bytes()[..]));

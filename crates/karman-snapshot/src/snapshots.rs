@@ -119,7 +119,12 @@ impl Snapshots {
                 root.utimens_self(Time::default()).on(temp.path())?;
             }
         }
-        Ok(Active { fs: temp.path().join("fs"), work: temp.path().join("work"), temp, snapshots: self.clone() })
+        Ok(Active {
+            fs: temp.path().join("fs"),
+            work: temp.path().join("work"),
+            temp,
+            snapshots: self.clone(),
+        })
     }
 
     /// The upper directories of a chain for mounting, topmost first. Counts as a use.
@@ -234,7 +239,9 @@ impl Snapshots {
         let old = Time::now().sec - UNINDEXED_FOR_SECS;
         let mut out = Vec::new();
         for entry in self.dir.read_dir().on(&self.path)? {
-            let Some(name) = entry.name.to_str().filter(|name| !known.contains(*name)) else { continue };
+            let Some(name) = entry.name.to_str().filter(|name| !known.contains(*name)) else {
+                continue;
+            };
             if self.dir.try_stat(name).on(&self.path)?.is_some_and(|stat| stat.ctime.sec < old) {
                 out.push(name.to_owned());
             }
@@ -337,7 +344,8 @@ fn put(id: &SnapshotId, record: &Record, size: u64) -> Result<Put> {
 }
 
 fn decode(id: &str, value: &[u8]) -> Result<Record> {
-    serde_json::from_slice(value).map_err(|source| SnapshotError::Record { id: id.to_owned(), source })
+    serde_json::from_slice(value)
+        .map_err(|source| SnapshotError::Record { id: id.to_owned(), source })
 }
 
 fn row_id(row: &Row) -> Option<SnapshotId> {

@@ -85,7 +85,8 @@ impl ViewCache {
         let table = self.tables.get_mut(layer)?;
         let known = table.files.get_mut(&(stat.dev, stat.ino))?;
         let times = (stat.mtime.as_nanos(), stat.ctime.as_nanos());
-        let same = known.size == stat.size && (table.immutable || (known.mtime, known.ctime) == times);
+        let same =
+            known.size == stat.size && (table.immutable || (known.mtime, known.ctime) == times);
         known.seen |= same;
         same.then_some(known.digest)
     }
@@ -104,7 +105,8 @@ impl ViewCache {
 
     /// Writes what is new. Two processes that save the same context: the last one wins, and nothing is wrong.
     pub fn save(&mut self) -> Result<()> {
-        for table in self.tables.iter_mut().filter(|table| table.changed && !table.scope.is_empty()) {
+        for table in self.tables.iter_mut().filter(|table| table.changed && !table.scope.is_empty())
+        {
             if table.files.len() > MAX_UNSEEN {
                 table.files.retain(|_, known| known.seen);
             }
@@ -125,7 +127,9 @@ fn encode(files: &HashMap<(u64, u64), Known>) -> Vec<u8> {
         out.extend_from_slice(&known.mtime.to_le_bytes());
         out.extend_from_slice(&known.ctime.to_le_bytes());
         out.extend_from_slice(known.digest.content.as_bytes());
-        out.extend_from_slice(known.digest.xattrs.as_ref().map_or(&[0; 32], |digest| digest.as_bytes()));
+        out.extend_from_slice(
+            known.digest.xattrs.as_ref().map_or(&[0; 32], |digest| digest.as_bytes()),
+        );
     }
     out
 }
@@ -162,7 +166,8 @@ mod tests {
 
     #[test]
     fn records_survive_the_trip_to_the_store() {
-        let digest = FileDigest { content: Digest::sha256_of(b"a"), xattrs: Some(Digest::sha256_of(b"b")) };
+        let digest =
+            FileDigest { content: Digest::sha256_of(b"a"), xattrs: Some(Digest::sha256_of(b"b")) };
         let plain = FileDigest { content: Digest::sha256_of(b"c"), xattrs: None };
         let known = |digest| Known { size: 3, mtime: -1, ctime: i64::MAX, digest, seen: true };
         let files = HashMap::from([((1, u64::MAX), known(digest)), ((2, 3), known(plain))]);

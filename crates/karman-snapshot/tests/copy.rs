@@ -46,7 +46,22 @@ fn mine() -> CopyOptions<'static> {
     CopyOptions { owner: Some(process_owner()), ..CopyOptions::default() }
 }
 
-fn run(w: &mut LayerWriter, view: &View, src: &str, dst: &str, options: &CopyOptions<'_>) -> CopyReport {
+/// Created parents belong to root unless the copy names an owner.
+fn is_root(test: &str) -> bool {
+    let root = process_owner() == Owner::default();
+    if !root {
+        eprintln!("SKIP {test}: needs root (of a user namespace is enough)");
+    }
+    root
+}
+
+fn run(
+    w: &mut LayerWriter,
+    view: &View,
+    src: &str,
+    dst: &str,
+    options: &CopyOptions<'_>,
+) -> CopyReport {
     copy(view, Path::new(src), w, Path::new(dst), options).unwrap()
 }
 
@@ -101,7 +116,9 @@ fn a_context_file_is_copied_faithfully_and_digested() {
     assert_eq!(report.bytes, 5 + 300_000 + 65_536);
     let digests: BTreeMap<_, _> =
         report.digests.iter().map(|file| (file.path.clone(), file.digest.content)).collect();
-    for (name, content) in [("small", &b"hello"[..]), ("large", &large), ("edge", &edge), ("empty", b"")] {
+    for (name, content) in
+        [("small", &b"hello"[..]), ("large", &large), ("edge", &edge), ("empty", b"")]
+    {
         assert_eq!(digests[Path::new(name)], Digest::sha256_of(content), "{name}");
     }
     let copied = stat(&s, &chain, "dst/small");
@@ -120,6 +137,9 @@ fn a_context_file_is_copied_faithfully_and_digested() {
 
 #[test]
 fn stage_files_are_linked_unless_something_changes() {
+    if !is_root("stage_files_are_linked_unless_something_changes") {
+        return;
+    }
     let s = scratch();
     let stage = layer(&s, &[], |w| {
         w.ensure_dir(Path::new("app/lib"), attrs(0o755)).unwrap();
@@ -144,6 +164,9 @@ fn stage_files_are_linked_unless_something_changes() {
 
 #[test]
 fn one_inode_gets_two_names_only_if_it_had_them() {
+    if !is_root("one_inode_gets_two_names_only_if_it_had_them") {
+        return;
+    }
     let s = scratch();
     let stage = layer(&s, &[], |w| {
         w.put_file(Path::new("one"), b"x", attrs(0o644)).unwrap();
@@ -175,12 +198,19 @@ fn hard_links_of_a_context_stay_hard_links() {
     let mut report = CopyReport::default();
     let chain = layer(&s, &[], |w| report = run(w, &context.view(), "/", "/", &options));
     assert_eq!(stat(&s, &chain, "a").ino, stat(&s, &chain, "d/b").ino);
-    assert_ne!(stat(&s, &chain, "a").ino, context.dir.stat("a").unwrap().ino, "a context is never linked");
+    assert_ne!(
+        stat(&s, &chain, "a").ino,
+        context.dir.stat("a").unwrap().ino,
+        "a context is never linked"
+    );
     assert_eq!((report.files, stat(&s, &chain, "a").nlink), (3, 2));
 }
 
 #[test]
 fn existing_directories_keep_or_get_metadata_as_in_buildkit() {
+    if !is_root("existing_directories_keep_or_get_metadata_as_in_buildkit") {
+        return;
+    }
     let s = scratch();
     let stage = layer(&s, &[], |w| {
         w.ensure_dir(Path::new("src/sub"), attrs(0o711)).unwrap();
@@ -199,7 +229,11 @@ fn existing_directories_keep_or_get_metadata_as_in_buildkit() {
         let stat = stat(&s, &chain, path);
         (stat.permissions(), stat.mtime.sec)
     };
-    assert_eq!(facts("dst"), (0o750, 1_000_000), "the destination keeps its mode and gets the source's time");
+    assert_eq!(
+        facts("dst"),
+        (0o750, 1_000_000),
+        "the destination keeps its mode and gets the source's time"
+    );
     assert_eq!(facts("dst/sub"), (0o711, 1_000_000), "a directory inside is overwritten");
     assert_eq!(facts("other"), (0o750, 9));
     assert_eq!(paths(&s, &chain), ["dst", "dst/sub", "dst/sub/f", "dst/sub/kept", "other"]);
@@ -262,24 +296,31 @@ fn errors_name_what_is_missing() {
     context.file("f", b"");
     let active = s.snapshots.prepare(&[]).unwrap();
     let mut w = active.writer(&s.snapshots.view(&[]).unwrap()).unwrap();
-    let missing = copy(&context.view(), Path::new("/gone"), &mut w, Path::new("/"), &mine()).unwrap_err();
+    let missing =
+        copy(&context.view(), Path::new("/gone"), &mut w, Path::new("/"), &mine()).unwrap_err();
     assert_eq!(missing.to_string(), "`/gone` not found");
     let strict = CopyOptions { create_dest_path: false, ..mine() };
-    let error = copy(&context.view(), Path::new("f"), &mut w, Path::new("/a/b"), &strict).unwrap_err();
+    let error =
+        copy(&context.view(), Path::new("f"), &mut w, Path::new("/a/b"), &strict).unwrap_err();
     assert!(matches!(error, SnapshotError::NoParent(_)), "{error}");
 }
 
 #[test]
 fn filters_choose_and_parents_follow() {
     let context = Context::new();
-    context.file("a/b/keep.py", b"").file("a/b/drop.txt", b"").file("empty/drop.txt", b"").file("node/x.py", b"");
+    context
+        .file("a/b/keep.py", b"")
+        .file("a/b/drop.txt", b"")
+        .file("empty/drop.txt", b"")
+        .file("node/x.py", b"");
     let s = scratch();
-    let filter = |path: &Path, is_dir: bool| match (path.extension().and_then(OsStr::to_str), is_dir) {
-        _ if path == Path::new("node") => Decision::Drop,
-        (_, true) => Decision::DropButDescend,
-        (Some("py"), false) => Decision::Keep,
-        _ => Decision::Drop,
-    };
+    let filter =
+        |path: &Path, is_dir: bool| match (path.extension().and_then(OsStr::to_str), is_dir) {
+            _ if path == Path::new("node") => Decision::Drop,
+            (_, true) => Decision::DropButDescend,
+            (Some("py"), false) => Decision::Keep,
+            _ => Decision::Drop,
+        };
     let options = CopyOptions { dir_contents: true, filter: Some(&filter), ..mine() };
     let chain = layer(&s, &[], |w| drop(run(w, &context.view(), "/", "/", &options)));
     assert_eq!(paths(&s, &chain), ["a", "a/b", "a/b/keep.py"]);
@@ -295,13 +336,12 @@ fn filters_choose_and_parents_follow() {
 
 #[test]
 fn owners_times_and_special_files() {
-    if process_owner() != Owner::default() {
-        eprintln!("SKIP owners_times_and_special_files: needs root");
-        return;
-    }
     let context = Context::new();
     context.file("d/f", b"");
-    context.dir.chown("d/f", Owner { uid: 5, gid: 6 }).unwrap();
+    if context.dir.chown("d/f", Owner { uid: 5, gid: 6 }).is_err() {
+        eprintln!("SKIP owners_times_and_special_files: needs root with more than one id");
+        return;
+    }
     context.dir.mknod("d/pipe", FileKind::Fifo, 0o640, 0).unwrap();
     context.dir.mknod("d/null", FileKind::Char, 0o666, 0x103).unwrap();
     let s = scratch();
@@ -319,7 +359,8 @@ fn owners_times_and_special_files() {
     assert_eq!(stat(&s, &chain, "p/q/null").rdev, 0x103);
     assert_eq!(stat(&s, &chain, "p/q/pipe").permissions(), 0o640);
     // Without an owner the files of a context are root's.
-    let chain = layer(&s, &[], |w| drop(run(w, &context.view(), "d", "/", &CopyOptions::default())));
+    let chain =
+        layer(&s, &[], |w| drop(run(w, &context.view(), "d", "/", &CopyOptions::default())));
     assert_eq!(stat(&s, &chain, "d/f").uid, 0);
     // A stage keeps its owners, also through a set-group-id directory.
     let stage = layer(&s, &[], |w| {
@@ -335,7 +376,8 @@ fn owners_times_and_special_files() {
     context.dir.whiteout("d/w").unwrap();
     let active = s.snapshots.prepare(&[]).unwrap();
     let mut w = active.writer(&s.snapshots.view(&[]).unwrap()).unwrap();
-    let error = copy(&context.view(), Path::new("d"), &mut w, Path::new("/"), &CopyOptions::default());
+    let error =
+        copy(&context.view(), Path::new("d"), &mut w, Path::new("/"), &CopyOptions::default());
     assert!(matches!(error, Err(SnapshotError::WhiteoutDevice(_))));
 }
 

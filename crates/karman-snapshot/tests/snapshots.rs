@@ -59,13 +59,17 @@ fn snapshots_of_a_crashed_machine_are_not_trusted() {
     let row = &s.store.list("snapshot", lost[0].as_str()).unwrap()[0];
     let text = String::from_utf8(row.value.clone()).unwrap();
     let boot = text.split('"').nth(3).unwrap().to_owned();
-    s.store.put("snapshot", lost[0].as_str(), text.replace(&boot, "another boot").as_bytes()).unwrap();
+    s.store
+        .put("snapshot", lost[0].as_str(), text.replace(&boot, "another boot").as_bytes())
+        .unwrap();
     assert!(!s.snapshots.exists(&lost[0]).unwrap());
     assert_eq!(s.snapshots.list().unwrap().len(), 1);
     s.snapshots.flush().unwrap();
     let row = &s.store.list("snapshot", kept[0].as_str()).unwrap()[0];
     let text = String::from_utf8(row.value.clone()).unwrap();
-    s.store.put("snapshot", kept[0].as_str(), text.replace(&boot, "another boot").as_bytes()).unwrap();
+    s.store
+        .put("snapshot", kept[0].as_str(), text.replace(&boot, "another boot").as_bytes())
+        .unwrap();
     assert!(s.snapshots.exists(&kept[0]).unwrap(), "synced ones survive");
     let report = s.snapshots.gc(|_| true).unwrap();
     assert_eq!(report.removed, 1);
@@ -144,7 +148,8 @@ fn digests_see_what_matters_and_nothing_else() {
         dir.set_xattr("d/f", "user.overlay.origin", b"1").unwrap();
         assert_eq!(now(), before, "overlayfs's own attributes do not matter");
     }
-    let filter = |path: &Path, _: bool| if path == Path::new("h") { Decision::Drop } else { Decision::Keep };
+    let filter =
+        |path: &Path, _: bool| if path == Path::new("h") { Decision::Drop } else { Decision::Keep };
     assert_ne!(digest(&s.store, &view, "d", &Selection { filter: Some(&filter), ..all }), now());
     let followed = Selection { follow: true, ..all };
     assert_eq!(digest(&s.store, &view, "d/l", &followed), digest(&s.store, &view, "d/h", &all));
@@ -167,7 +172,9 @@ fn a_stage_and_a_context_with_equal_files_have_equal_digests() {
     if process_owner().uid == 0 {
         assert_eq!(digest(&s.store, &context, "d", &all), digest(&s.store, &stage, "x", &all));
     } else {
-        eprintln!("SKIP a_stage_and_a_context_with_equal_files_have_equal_digests (owners): needs root");
+        eprintln!(
+            "SKIP a_stage_and_a_context_with_equal_files_have_equal_digests (owners): needs root"
+        );
     }
     // A link made from a snapshot's file changes its ctime, and its digest is known all the same.
     let cached = digest(&s.store, &stage, "x", &all);
@@ -215,7 +222,9 @@ fn speed() {
     for dir in 0..500 {
         let dir = temp.path().join(format!("d{dir}"));
         std::fs::create_dir(&dir).unwrap();
-        (0..200).for_each(|file| std::fs::write(dir.join(format!("file-{file}.py")), [b'x'; 1500]).unwrap());
+        (0..200).for_each(|file| {
+            std::fs::write(dir.join(format!("file-{file}.py")), [b'x'; 1500]).unwrap()
+        });
     }
     std::thread::sleep(Duration::from_millis(1100));
     let view = View::context(temp.path()).unwrap();
@@ -237,7 +246,8 @@ fn speed() {
     let mut stage = Vec::new();
     timed("copy of 100000 files from a context, hashed", &mut || {
         stage = layer(&s, &[], |w| {
-            let options = CopyOptions { dir_contents: true, digests: true, ..CopyOptions::default() };
+            let options =
+                CopyOptions { dir_contents: true, digests: true, ..CopyOptions::default() };
             copy(&view, Path::new("/"), w, Path::new("/x"), &options).unwrap();
         });
     });

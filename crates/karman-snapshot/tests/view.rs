@@ -98,7 +98,11 @@ fn merged_directories_show_the_topmost_metadata() {
     let names: Vec<_> = view.read_dir(&lib).unwrap().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["0", "1", "2", "3"]);
     assert_eq!(lib.layer, 0);
-    assert_eq!(lib.stat.mtime, Time::from_secs(1_000_000), "writing into a directory does not change its time");
+    assert_eq!(
+        lib.stat.mtime,
+        Time::from_secs(1_000_000),
+        "writing into a directory does not change its time"
+    );
     assert_eq!(view.lookup(Path::new("usr/lib/0"), false).unwrap().unwrap().layer, 3);
     compare_with_kernel("merged_directories_show_the_topmost_metadata", &s, &chain);
 }
@@ -130,8 +134,14 @@ fn links_are_followed_inside_the_root_and_across_layers() {
     assert_eq!(path("bin/tool/x", true), None);
     assert_eq!(path("dangling", true), None);
     assert_eq!(view.resolve(Path::new("dangling"), true).unwrap(), Path::new("nowhere/x"));
-    assert_eq!(view.resolve(Path::new("bin/new/file"), true).unwrap(), Path::new("usr/bin/new/file"));
-    assert!(matches!(view.lookup(Path::new("usr/loop"), true), Err(SnapshotError::TooManyLinks(_))));
+    assert_eq!(
+        view.resolve(Path::new("bin/new/file"), true).unwrap(),
+        Path::new("usr/bin/new/file")
+    );
+    assert!(matches!(
+        view.lookup(Path::new("usr/loop"), true),
+        Err(SnapshotError::TooManyLinks(_))
+    ));
     assert!(view.lookup(Path::new("usr/loop"), false).unwrap().is_some());
     compare_with_kernel("links_are_followed_inside_the_root_and_across_layers", &s, &two);
 }
@@ -199,10 +209,12 @@ fn step(random: &mut Random, w: &mut karman_snapshot::LayerWriter, plain: &Path)
     let path = random.path();
     let target = plain.join(&path);
     let meta = std::fs::symlink_metadata(&target).ok();
-    let parent_is_dir = std::fs::symlink_metadata(target.parent().unwrap()).is_ok_and(|meta| meta.is_dir());
-    let blocked = path.ancestors().skip(1).any(|part| {
-        std::fs::symlink_metadata(plain.join(part)).is_ok_and(|meta| !meta.is_dir())
-    });
+    let parent_is_dir =
+        std::fs::symlink_metadata(target.parent().unwrap()).is_ok_and(|meta| meta.is_dir());
+    let blocked = path
+        .ancestors()
+        .skip(1)
+        .any(|part| std::fs::symlink_metadata(plain.join(part)).is_ok_and(|meta| !meta.is_dir()));
     match random.below(5) {
         0 | 1 if parent_is_dir && !meta.as_ref().is_some_and(|meta| meta.is_dir()) => {
             let content = format!("{}", random.below(1000));
@@ -241,9 +253,17 @@ fn random_changes_in_layers_equal_the_same_changes_in_a_directory() {
             };
             let view = s.snapshots.view(&chain).unwrap();
             let plain = Dir::open(&plain).unwrap();
-            assert_eq!(strip(listing(&view, false)), strip(listing_of_dir(&plain, false)), "seed {seed}");
+            assert_eq!(
+                strip(listing(&view, false)),
+                strip(listing_of_dir(&plain, false)),
+                "seed {seed}"
+            );
         }
-        compare_with_kernel("random_changes_in_layers_equal_the_same_changes_in_a_directory", &s, &chain);
+        compare_with_kernel(
+            "random_changes_in_layers_equal_the_same_changes_in_a_directory",
+            &s,
+            &chain,
+        );
     }
 }
 

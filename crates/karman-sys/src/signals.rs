@@ -1,7 +1,7 @@
 //! Cancelling on SIGINT and SIGTERM.
 //!
 //! The first signal sets a flag and wakes an eventfd; a second one ends the process at once. Signals that follow
-//! each other within [`DEBOUNCE_NANOSECONDS`] count as one: a Ctrl-C reaches us from the terminal and may reach us
+//! each other within 200 ms count as one: a Ctrl-C reaches us from the terminal and may reach us
 //! again through the process that forwards signals into the user namespace.
 
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use karman_net::Client;
 use karman_oci::Platform;
 use karman_registry::{DockerConfig, HostConfig, Registry, Scheme};
 use karman_snapshot::Snapshots;
+use karman_solver::Cancel;
 use karman_sys::fs::Time;
 
 use crate::cache::Records;
@@ -36,6 +38,8 @@ struct Inner {
     client: Client,
     registry: Registry,
     resolutions: Mutex<Resolutions>,
+    cancel: Cancel,
+    interrupted: AtomicBool,
 }
 
 impl Engine {
@@ -56,8 +60,34 @@ impl Engine {
         .or_fail(Cause::Input, "set up the HTTP client")?;
         let registry = Registry::new(client.clone(), registry_config(&config)?);
         let resolutions = Mutex::default();
-        let inner = Inner { config, store, snapshots, records, client, registry, resolutions };
-        Ok(Self(Arc::new(inner)))
+        let (cancel, interrupted) = (Cancel::new(), AtomicBool::new(false));
+        Ok(Self(Arc::new(Inner {
+            config,
+            store,
+            snapshots,
+            records,
+            client,
+            registry,
+            resolutions,
+            cancel,
+            interrupted,
+        })))
+    }
+
+    /// Stops everything that runs on this engine; it cannot be used for anything afterwards.
+    pub fn cancel(&self) {
+        self.0.interrupted.store(true, Ordering::SeqCst);
+        self.0.cancel.cancel();
+    }
+
+    /// Whether [`Engine::cancel`] was called.
+    pub(crate) fn interrupted(&self) -> bool {
+        self.0.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Set by [`Engine::cancel`], and by the first failure of a solve.
+    pub(crate) fn cancel_token(&self) -> Cancel {
+        self.0.cancel.clone()
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -17,6 +17,8 @@ const WINDOWS: &str = "windows";
 const KIND: &str = "kind";
 /// Bucket: diff id of an image's layer → snapshot.
 const BY_DIFF_ID: &str = "layer-by-diff-id";
+/// Bucket: snapshot → diff id of the image's layer it holds.
+const DIFF_ID_OF: &str = "diff-id-of-layer";
 /// A layer remembers at most this many windows; the oldest run together beyond that.
 const MAX_WINDOWS: usize = 256;
 /// File times may be this much later than our clock (nanoseconds; one jiffy at 100 Hz).
@@ -45,8 +47,9 @@ impl Windows {
         let mut merged: Vec<(i64, i64)> = Vec::with_capacity(self.0.len());
         let crowded = self.0.len() > MAX_WINDOWS;
         for &(since, until) in &self.0 {
+            let oldest = crowded && merged.len() == 1;
             match merged.last_mut() {
-                Some(last) if since <= last.1 || (crowded && merged.len() == 1) => {
+                Some(last) if since <= last.1 || oldest => {
                     last.1 = last.1.max(until);
                 }
                 _ => merged.push((since, until)),
@@ -125,7 +128,25 @@ pub(crate) fn remember_diff_id(
     diff_id: &Digest,
     id: &SnapshotId,
 ) -> Result<(), SolveError> {
+    let put = |bucket, key: &[u8], value: &[u8]| {
+        let (key, value) = (key.to_vec(), value.to_vec());
+        karman_content::Put { bucket, key, value, size: None }
+    };
+    let name = id.as_str().as_bytes();
+    let rows =
+        [put(BY_DIFF_ID, diff_id.as_bytes(), name), put(DIFF_ID_OF, name, diff_id.as_bytes())];
+    store.put_many(&rows).map_err(store_error)
+}
+
+/// Remembers which snapshot became a layer of an image.
+pub(crate) fn name_layer(store: &Store, diff_id: &Digest, id: &SnapshotId) -> Result<(), SolveError> {
     store.put(BY_DIFF_ID, diff_id.as_bytes(), id.as_str().as_bytes()).map_err(store_error)
+}
+
+/// The diff id of a snapshot that holds an image's layer.
+pub(crate) fn diff_id_of(store: &Store, id: &SnapshotId) -> Result<Option<Digest>, SolveError> {
+    let value = store.get(DIFF_ID_OF, id.as_str()).map_err(store_error)?;
+    Ok(value.and_then(|v| v.try_into().ok()).map(Digest::from_bytes))
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@
 
 use super::cursor::Cursor;
 use super::words::Words;
-use super::{Expanded, Expander, LexMode, MAX_EXPANDED_BYTES, MAX_NESTING};
 use super::{
     ExpandErrorKind,
     pattern::{Reach, replace_all, replace_first, trim_prefix, trim_suffix},
 };
+use super::{Expanded, Expander, LexMode, MAX_EXPANDED_BYTES, MAX_NESTING};
 
 type Result<T> = std::result::Result<T, ExpandErrorKind>;
 
@@ -251,9 +251,10 @@ impl<'a> Lexer<'a> {
             Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => {
                 self.cursor.next().map(String::from).unwrap_or_default()
             }
-            _ => {
-                self.cursor.take_while(|c| c.is_alphabetic() || c.is_numeric() || c == '_').to_owned()
-            }
+            _ => self
+                .cursor
+                .take_while(|c| c.is_alphabetic() || c.is_numeric() || c == '_')
+                .to_owned(),
         }
     }
 

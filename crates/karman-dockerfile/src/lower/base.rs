@@ -10,6 +10,9 @@ use super::Lowering;
 use super::options::{ContextInput, NamedContext};
 use super::state::{StateId, Step, empty_image};
 
+/// A context's files and, where it is an image, its config.
+type LoadedContext = (Option<VertexDigest>, Option<ImageConfig>);
+
 /// The base without files. Only this spelling: `SCRATCH` is an image.
 pub(super) fn is_scratch(base: &str) -> bool {
     base == "scratch"
@@ -43,7 +46,9 @@ impl Lowering<'_> {
         }
         // A malformed name is an error wherever it stands, unless a context bears it.
         let reference = Reference::parse(&base);
-        if reference.is_err() && self.states[id].context.is_none() && self.named_context(&base).is_none()
+        if reference.is_err()
+            && self.states[id].context.is_none()
+            && self.named_context(&base).is_none()
         {
             let why = reference.err().map(|e| e.to_string()).unwrap_or_default();
             let message = format!("failed to parse stage name {base:?}: {why}");
@@ -53,9 +58,9 @@ impl Lowering<'_> {
             return Ok(());
         }
         if let Some(context) = self.states[id].context.clone() {
-            self.replace_stage(id, &context);
+            self.replace_stage(id, &context)?;
         } else if let Some(context) = self.named_context(&base).cloned() {
-            self.base_on_context(id, &context);
+            self.base_on_context(id, &context)?;
         } else if let Ok(reference) = reference {
             self.base_on_image(id, &reference, &base)?;
         }
@@ -66,8 +71,8 @@ impl Lowering<'_> {
     }
 
     /// A stage that bears the name of a context is that context; its instructions do not run.
-    fn replace_stage(&mut self, id: StateId, context: &NamedContext) {
-        let (root, config) = self.load_context(context, self.states[id].span);
+    fn replace_stage(&mut self, id: StateId, context: &NamedContext) -> Step<()> {
+        let (root, config) = self.load_context(id, context)?;
         let state = &mut self.states[id];
         state.is_dispatched = true;
         state.root = root;
@@ -79,16 +84,18 @@ impl Lowering<'_> {
         }
         let target = &self.options.target_platform;
         state.platform.get_or_insert_with(|| target.clone());
+        Ok(())
     }
 
-    fn base_on_context(&mut self, id: StateId, context: &NamedContext) {
-        let (root, config) = self.load_context(context, self.states[id].span);
+    fn base_on_context(&mut self, id: StateId, context: &NamedContext) -> Step<()> {
+        let (root, config) = self.load_context(id, context)?;
         let platform = self.platform_of(id);
         let state = &mut self.states[id];
         state.image = config.unwrap_or_else(|| empty_image(&platform));
         state.image.created = None;
         state.root = root;
         state.platform = Some(platform);
+        Ok(())
     }
 
     fn base_on_image(&mut self, id: StateId, reference: &Reference, written: &str) -> Step<()> {
@@ -107,11 +114,9 @@ impl Lowering<'_> {
         }
         let name = self.step_name(id, &format!("FROM {pinned}"), Some(&platform));
         self.bases.push(pinned.to_string());
-        let root = resolved.source.map(|source| {
-            let vertex =
-                Vertex { op: Op::Source(source), inputs: Vec::new(), platform: platform.clone() };
-            self.graph.add(vertex, VertexMeta { name, spans: vec![span], ..VertexMeta::default() })
-        });
+        let source = resolved.source;
+        let root = source.map(|op| self.add_platform_source(op, platform.clone(), name, span));
+        self.check_platform(&resolved.config, &platform, written, span);
         let state = &mut self.states[id];
         state.image = ImageConfig { created: None, ..resolved.config };
         state.platform = Some(platform);
@@ -119,28 +124,75 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// Warns of an image that is for something else than it was asked for.
+    fn check_platform(&mut self, config: &ImageConfig, wanted: &Platform, name: &str, span: Span) {
+        let found = config.platform();
+        let is_named = !config.os.is_empty() && !config.architecture.is_empty();
+        if is_named && (found.os != wanted.os || found.architecture != wanted.architecture) {
+            let message = format!(
+                "Base image {name} was pulled with platform \"{found}\", expected \"{wanted}\" for current build"
+            );
+            let code = "InvalidBaseImagePlatform";
+            self.warnings.push(Diagnostic::warning(message, span).with_code(code));
+        }
+    }
+
     fn platform_of(&self, id: StateId) -> Platform {
         self.states[id].platform.clone().unwrap_or_else(|| self.options.target_platform.clone())
     }
 
-    fn load_context(
-        &mut self,
-        context: &NamedContext,
-        span: Span,
-    ) -> (Option<VertexDigest>, Option<ImageConfig>) {
-        match context {
+    fn load_context(&mut self, id: StateId, context: &NamedContext) -> Step<LoadedContext> {
+        let span = self.states[id].span;
+        Ok(match context {
             NamedContext::Image { root, config } => (*root, Some((**config).clone())),
+            NamedContext::Reference(reference) => return self.load_reference(id, reference),
             NamedContext::Vertex(vertex) => (Some(*vertex), None),
             NamedContext::Source(source) => {
+                let platform = match source {
+                    SourceOp::Image(_) | SourceOp::OciLayout(_) | SourceOp::Debootstrap(_) => {
+                        self.platform_of(id)
+                    }
+                    _ => self.options.build_platform.clone(),
+                };
                 let name = "[internal] load context".to_owned();
-                (Some(self.add_source(source.clone(), name, vec![span])), None)
+                (Some(self.add_platform_source(source.clone(), platform, name, span)), None)
             }
             NamedContext::Local { name, exclude } => {
                 let local = LocalSource { name: name.clone(), exclude: exclude.clone() };
                 let title = format!("[context {name}] load from client");
                 (Some(self.add_source(SourceOp::Local(local), title, vec![span])), None)
             }
-        }
+        })
+    }
+
+    fn load_reference(&mut self, id: StateId, reference: &str) -> Step<LoadedContext> {
+        let span = self.states[id].span;
+        let platform = self.platform_of(id);
+        let resolved = self
+            .resolver
+            .image(reference, &platform)
+            .map_err(|e| Diagnostic::error(with_causes(&e), span))?;
+        let pinned = match (resolved.digest, reference.contains('@')) {
+            (Some(digest), false) => format!("{reference}@{digest}"),
+            _ => reference.to_owned(),
+        };
+        let state = &self.states[id];
+        let replaced = state.name.as_ref().filter(|_| state.context.is_some());
+        let name = format!("[context {}] {pinned}", replaced.unwrap_or(&state.base_name));
+        self.bases.push(pinned);
+        let root = resolved.source.map(|op| self.add_platform_source(op, platform, name, span));
+        Ok((root, Some(resolved.config)))
+    }
+
+    fn add_platform_source(
+        &mut self,
+        op: SourceOp,
+        platform: Platform,
+        name: String,
+        span: Span,
+    ) -> VertexDigest {
+        let vertex = Vertex { op: Op::Source(op), inputs: Vec::new(), platform };
+        self.graph.add(vertex, VertexMeta { name, spans: vec![span], ..VertexMeta::default() })
     }
 
     /// The main context; it is in the graph only where something reads it.
@@ -162,7 +214,12 @@ impl Lowering<'_> {
     }
 
     /// Adds a source that is the same for all platforms.
-    pub(super) fn add_source(&mut self, op: SourceOp, name: String, spans: Vec<Span>) -> VertexDigest {
+    pub(super) fn add_source(
+        &mut self,
+        op: SourceOp,
+        name: String,
+        spans: Vec<Span>,
+    ) -> VertexDigest {
         let platform = self.options.build_platform.clone();
         let vertex = Vertex { op: Op::Source(op), inputs: Vec::new(), platform };
         self.graph.add(vertex, VertexMeta { name, spans, ..VertexMeta::default() })

@@ -2,13 +2,14 @@
 
 use karman_diag::{Diagnostic, Span};
 use karman_llb::{
-    Copy, FileAction, FileOp, GitSource, HttpSource, MergeOp, Op, Owner, Principal, SourceOp, Vertex,
-    VertexDigest, VertexMeta,
+    Copy, FileAction, FileOp, GitSource, HttpSource, MergeOp, Op, SourceOp, Vertex, VertexDigest,
+    VertexMeta,
 };
 use karman_oci::Digest;
 use karman_pattern::has_wildcard;
 
 use super::Lowering;
+use super::file_words::{check_mode, is_http, owner, url_file_name};
 use super::git_ref::{GitRef, parse_git_ref};
 use super::mounts::input_index;
 use super::state::{Command, StateId, Step};
@@ -16,12 +17,6 @@ use crate::instruction::{Add, Copy as CopyInstruction, Files, Heredoc, Instructi
 
 /// Permission bits of a heredoc's file.
 const HEREDOC_MODE: u32 = 0o644;
-
-/// The largest mode in octal digits.
-const MAX_MODE: u32 = 0o7777;
-
-/// The name of a downloaded file whose URL has none.
-const UNNAMED: &str = "__unnamed__";
 
 /// What `ADD` and `COPY` have in common, expanded.
 struct Request<'a> {
@@ -57,7 +52,12 @@ impl Assembly {
 }
 
 impl Lowering<'_> {
-    pub(super) fn lower_add(&mut self, id: StateId, instruction: &Instruction, add: &Add) -> Step<()> {
+    pub(super) fn lower_add(
+        &mut self,
+        id: StateId,
+        instruction: &Instruction,
+        add: &Add,
+    ) -> Step<()> {
         let mut request = self.request(id, instruction, &add.files)?;
         request.is_add = true;
         request.keep_git_dir = add.keep_git_dir;
@@ -80,14 +80,13 @@ impl Lowering<'_> {
         copy: &CopyInstruction,
     ) -> Step<()> {
         let source = command.sources.first().copied().flatten();
-        if let Some(source) = source.filter(|s| !self.states[*s].is_dispatched) {
+        if source.is_some_and(|s| !self.states[s].is_dispatched) {
             let from = copy.from.as_ref().map_or("", |f| f.value.as_str());
             let message = format!(
                 "cannot copy from stage {from:?}, it needs to be defined before current stage {:?}",
                 self.states[id].display
             );
             let span = copy.from.as_ref().map(|f| f.span);
-            debug_assert!(source < self.states.len());
             return Err(Diagnostic::error(message, span));
         }
         let mut request = self.request(id, &command.instruction, &copy.files)?;
@@ -244,10 +243,11 @@ impl Lowering<'_> {
         if request.files.parents {
             let (parent, pattern) = path.split_once("/./").unwrap_or(("/", path));
             let pattern = karman_pattern::clean(&format!("/{pattern}"));
+            let pattern = pattern.trim_start_matches('/').to_owned();
             if !has_wildcard(parent) && !has_wildcard(&pattern) {
-                copy.required = vec![karman_pattern::clean(&format!("/{parent}{pattern}"))];
+                copy.required = vec![pattern.clone()];
             }
-            copy.include = vec![pattern.trim_start_matches('/').to_owned()];
+            copy.include = vec![pattern];
             root = parent;
         }
         copy.src = karman_pattern::clean(&format!("/{root}"));
@@ -265,7 +265,8 @@ impl Lowering<'_> {
         if !request.is_add {
             return Err(Diagnostic::error("source can't be a git ref for COPY", span));
         }
-        let disagree = |a: Option<bool>, b: Option<bool>| matches!((a, b), (Some(a), Some(b)) if a != b);
+        let disagree =
+            |a: Option<bool>, b: Option<bool>| matches!((a, b), (Some(a), Some(b)) if a != b);
         if disagree(request.keep_git_dir, git.keep_git_dir) {
             return Err(Diagnostic::error("inconsistent keep-git-dir configuration", span));
         }
@@ -307,12 +308,8 @@ impl Lowering<'_> {
             None => None,
         };
         let file = url_file_name(url);
-        let source = HttpSource {
-            url: url.to_owned(),
-            checksum,
-            filename: Some(file.clone()),
-            mode: None,
-        };
+        let source =
+            HttpSource { url: url.to_owned(), checksum, filename: Some(file.clone()), mode: None };
         let vertex = self.add_source(SourceOp::Http(source), assembly.name.clone(), vec![span]);
         let copy = Copy {
             src: format!("/{file}"),
@@ -328,12 +325,10 @@ impl Lowering<'_> {
         if heredoc.expand {
             let env = &self.states[id].env;
             let lookup = |name: &str| env.get(name).map(str::to_owned);
-            let expander =
-                crate::expand::Expander::new(self.dockerfile.directives.escape, &lookup);
+            let expander = crate::expand::Expander::new(self.dockerfile.directives.escape, &lookup);
             let expanded = expander.process_heredoc(&body);
-            let problem = |e: crate::expand::ExpandError| {
-                Diagnostic::error(e.to_string(), heredoc.span)
-            };
+            let problem =
+                |e: crate::expand::ExpandError| Diagnostic::error(e.to_string(), heredoc.span);
             body = expanded.map_err(problem)?.text;
         }
         let span = heredoc.span;
@@ -342,27 +337,6 @@ impl Lowering<'_> {
         assembly.push(Some(vertex), Copy { src, ..assembly.template.clone() });
         Ok(())
     }
-}
-
-/// `USER[:GROUP]` by number or name; `root` is 0 even where there is no `/etc/passwd`.
-pub(super) fn owner(text: &str) -> Owner {
-    let (user, group) = match text.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (text, None),
-    };
-    let principal = |name: &str| match name.parse::<u32>() {
-        Ok(number) => Principal::Id(number),
-        Err(_) if name == "root" => Principal::Id(0),
-        Err(_) => Principal::Name(name.to_owned()),
-    };
-    Owner {
-        user: Some(user).filter(|u| !u.is_empty()).map(principal),
-        group: group.filter(|g| !g.is_empty()).map(principal),
-    }
-}
-
-fn is_http(path: &str) -> bool {
-    path.starts_with("http://") || path.starts_with("https://")
 }
 
 fn check_checksum(request: &Request<'_>) -> Step<()> {
@@ -400,75 +374,4 @@ fn history_text(request: &Request<'_>) -> String {
         }
     }
     format!("{text} {} # buildkit", request.dest)
-}
-
-/// The last part of a URL's path, percent-decoded.
-fn url_file_name(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let path = rest.split_once('/').map_or("", |(_, path)| path);
-    let decoded = super::git_ref::percent_decode(path);
-    let name = decoded.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    if matches!(name, "" | "." | "..") { UNNAMED.to_owned() } else { name.to_owned() }
-}
-
-/// Octal digits up to 07777, or symbolic clauses such as `u=rwX,go-w`.
-fn check_mode(mode: &str) -> Result<(), String> {
-    let bad = || {
-        format!("invalid chmod parameter: '{mode}'. it should be octal string and between 0 and 07777")
-    };
-    if mode.starts_with(|c: char| c.is_ascii_digit()) {
-        let octal = u32::from_str_radix(mode, 8).ok().filter(|m| *m <= MAX_MODE);
-        return octal.map(|_| ()).ok_or_else(bad);
-    }
-    mode.split(',').all(is_mode_clause).then_some(()).ok_or_else(bad)
-}
-
-fn is_mode_clause(clause: &str) -> bool {
-    let rest = clause.trim_start_matches(['u', 'g', 'o', 'a']);
-    let mut changes = rest.split_inclusive(['+', '-', '=']).peekable();
-    let Some(first) = changes.next() else { return false };
-    if !matches!(first, "+" | "-" | "=") {
-        return false;
-    }
-    let rest = &rest[1..];
-    let is_permission = |c: char| matches!(c, 'r' | 'w' | 'x' | 'X' | 's' | 't' | 'u' | 'g' | 'o');
-    rest.chars().all(|c| is_permission(c) || matches!(c, '+' | '-' | '='))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes_are_octal_or_symbolic() {
-        for good in ["0644", "755", "7777", "u=rwX,go=rX", "+x", "a-w", "u+s", "g=u", "o="] {
-            assert_eq!(check_mode(good), Ok(()), "{good}");
-        }
-        for bad in ["8", "10000", "0o755", "rwx", "u", "z+x", "u+q", "", "u+x,,g+x"] {
-            assert!(check_mode(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn urls_name_their_files() {
-        for (url, want) in [
-            ("https://h/a/b.tar.gz?x=1#y", "b.tar.gz"),
-            ("https://h/a%20b", "a b"),
-            ("https://h", "__unnamed__"),
-            ("https://h/", "__unnamed__"),
-            ("https://h/a/", "a"),
-        ] {
-            assert_eq!(url_file_name(url), want, "{url}");
-        }
-    }
-
-    #[test]
-    fn owners_are_numbers_or_names() {
-        let id = Principal::Id;
-        let name = |n: &str| Principal::Name(n.to_owned());
-        assert_eq!(owner("5"), Owner { user: Some(id(5)), group: None });
-        assert_eq!(owner("root:app"), Owner { user: Some(id(0)), group: Some(name("app")) });
-        assert_eq!(owner(":7"), Owner { user: None, group: Some(id(7)) });
-    }
 }

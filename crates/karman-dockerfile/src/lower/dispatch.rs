@@ -5,14 +5,14 @@ use karman_llb::{FileAction, FileOp, Mkdir, Op, Vertex, VertexDigest, VertexMeta
 use karman_oci::{HealthConfig, Platform};
 use serde_json::{Map, Value};
 
-use super::copy::owner;
+use super::Lowering;
 use super::env::set_line;
 use super::expose::ports;
+use super::file_words::owner;
 use super::gofmt::{duration, plain_list, quoted_list};
 use super::names::Shown;
 use super::signal::is_signal;
 use super::state::{Command, StateId, Step};
-use super::Lowering;
 use crate::instruction::{
     CommandLine, Healthcheck, Instruction, InstructionKind as Kind, Pair, Word,
 };
@@ -24,8 +24,9 @@ impl Lowering<'_> {
     /// Lowers a stage; those before it are lowered.
     pub(super) fn lower_stage(&mut self, id: StateId) -> Step<()> {
         if let Some(base) = self.states[id].base {
-            let base = self.states[base].clone();
-            self.states[id].inherit(&base);
+            // A base is always an earlier stage.
+            let (earlier, rest) = self.states.split_at_mut(id);
+            rest[0].inherit(&earlier[base]);
         }
         let target = &self.options.target_platform;
         let state = &mut self.states[id];
@@ -141,7 +142,8 @@ impl Lowering<'_> {
             created: self.epoch,
         };
         let name = self.file_step_name(id, instruction);
-        let vertex = self.file_over_root(id, vec![FileAction::Mkdir(mkdir)], name, instruction.span);
+        let vertex =
+            self.file_over_root(id, vec![FileAction::Mkdir(mkdir)], name, instruction.span);
         self.states[id].layer(text, self.epoch, vertex);
         Ok(())
     }
@@ -211,8 +213,7 @@ impl Lowering<'_> {
     fn stage_words(&self, id: StateId, word: &Word) -> Step<Vec<String>> {
         let env = &self.states[id].env;
         let lookup = |name: &str| env.get(name).map(str::to_owned);
-        let expander =
-            crate::expand::Expander::new(self.dockerfile.directives.escape, &lookup);
+        let expander = crate::expand::Expander::new(self.dockerfile.directives.escape, &lookup);
         let expanded = expander.process_words(&word.value);
         expanded.map(|e| e.words).map_err(|e| Diagnostic::error(e.to_string(), word.span))
     }

@@ -65,7 +65,8 @@ fn is_scp(text: &str) -> bool {
     let Some((user, rest)) = text.split_once('@') else { return false };
     let Some((host, _)) = rest.split_once(':') else { return false };
     let is_name = |t: &str, dots: bool| {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || (dots && c == '.');
+        let fits =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || (dots && c == '.');
         !t.is_empty() && t.chars().all(fits)
     };
     is_name(user, false) && is_name(host, true) && !host.contains('_')

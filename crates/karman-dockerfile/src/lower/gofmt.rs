@@ -81,7 +81,10 @@ mod tests {
 
     #[test]
     fn texts_are_those_of_go() {
-        assert_eq!(quoted_list(&["/bin/sh".into(), "a \"b\"\n\\".into()]), r#"["/bin/sh" "a \"b\"\n\\"]"#);
+        assert_eq!(
+            quoted_list(&["/bin/sh".into(), "a \"b\"\n\\".into()]),
+            r#"["/bin/sh" "a \"b\"\n\\"]"#
+        );
         assert_eq!(plain_list(&["a".into(), "b".into()]), "[a b]");
         for (ns, want) in [
             (0, "0s"),

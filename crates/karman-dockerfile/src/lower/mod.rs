@@ -14,7 +14,7 @@
 //! | `base` | base images, named contexts, the main context |
 //! | `dispatch` | one instruction; those that only change the config |
 //! | `run`, `mounts` | `RUN` |
-//! | `copy`, `git_ref` | `ADD`, `COPY` |
+//! | `copy`, `file_words`, `git_ref` | `ADD`, `COPY` |
 
 mod args;
 mod base;
@@ -22,6 +22,7 @@ mod copy;
 mod dispatch;
 mod env;
 mod expose;
+mod file_words;
 mod git_ref;
 mod gofmt;
 mod mounts;
@@ -135,23 +136,27 @@ impl Lowering<'_> {
         config.architecture.clone_from(&platform.architecture);
         config.variant.clone_from(&platform.variant);
         config.created = self.epoch.map(time::rfc3339);
-        let unused = options.build_args.keys().filter(|name| self.is_unused(name)).cloned();
+        let (root, layers) = (state.root, state.layers.clone());
+        let unused_args =
+            options.build_args.keys().filter(|name| self.is_unused(name)).cloned().collect();
         Lowered {
-            root: state.root,
-            layers: state.layers.clone(),
+            root,
+            layers,
             platform,
             config,
             epoch: self.epoch,
             bases: std::mem::take(&mut self.bases),
             proxy: args::proxy(&options.build_args),
-            unused_args: unused.collect(),
+            unused_args,
             declared_args: std::mem::take(&mut self.declared),
             warnings: std::mem::take(&mut self.warnings),
         }
     }
 
     fn is_unused(&self, name: &str) -> bool {
-        !self.declared.contains(name) && !args::is_predefined(name) && self.globals.get(name).is_none()
+        !self.declared.contains(name)
+            && !args::is_predefined(name)
+            && self.globals.get(name).is_none()
     }
 
     /// Expands a word with the global arguments.

@@ -98,7 +98,9 @@ impl Lowering<'_> {
             let fields = self.mount_fields(id, raw)?;
             let source = sources.get(at).copied().flatten();
             match fields.kind {
-                Type::Secret => secret(&mut mounts, &self.states[id].cwd_join(&fields.target), fields),
+                Type::Secret => {
+                    secret(&mut mounts, &self.states[id].cwd_join(&fields.target), fields)
+                }
                 Type::Ssh => ssh(&mut mounts, &self.states[id].cwd_join(&fields.target), fields)
                     .map_err(|message| Diagnostic::error(message, raw.span))?,
                 Type::Bind | Type::Cache | Type::Tmpfs => {

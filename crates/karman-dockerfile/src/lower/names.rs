@@ -18,7 +18,12 @@ pub(super) enum Shown {
 
 impl Lowering<'_> {
     /// `text` with the stage's name and the next step number before it.
-    pub(super) fn step_name(&mut self, id: StateId, text: &str, platform: Option<&Platform>) -> String {
+    pub(super) fn step_name(
+        &mut self,
+        id: StateId,
+        text: &str,
+        platform: Option<&Platform>,
+    ) -> String {
         let shows_platform = self.options.multi_platform;
         let state = &mut self.states[id];
         if state.steps_total == 0 {

@@ -101,6 +101,10 @@ pub enum NamedContext {
         /// Its config.
         config: Box<ImageConfig>,
     },
+    /// An image that the resolver finds where it is needed, and for the platform it is needed
+    /// for. The resolver is given the text as it is here (`docker.io/library/ubuntu:24.04`,
+    /// `oci-layout://…`).
+    Reference(String),
     /// Files from outside, pinned.
     Source(SourceOp),
     /// A directory of the session.
@@ -116,8 +120,9 @@ pub enum NamedContext {
 
 /// Finds base images. All I/O of the lowering is behind this trait.
 pub trait Resolver {
-    /// The image of that full reference for a platform. Called once for each use; answers should
-    /// be remembered by the implementation, so that one build sees one answer.
+    /// The image of that full reference (or of the text of a [`NamedContext::Reference`]) for a
+    /// platform. Called once for each use; answers should be remembered by the implementation,
+    /// so that one build sees one answer.
     ///
     /// # Errors
     /// When there is no such image, or it cannot be asked for.

@@ -264,10 +264,9 @@ impl Lowering<'_> {
 
 fn parse_trigger(trigger: &str, span: Span) -> Step<Instruction> {
     parse_onbuild(trigger, span).map_err(|problems| {
-        let mut problem = problems
-            .into_iter()
-            .find(Diagnostic::is_error)
-            .unwrap_or_else(|| Diagnostic::error("onbuild trigger should be a single expression", span));
+        let mut problem = problems.into_iter().find(Diagnostic::is_error).unwrap_or_else(|| {
+            Diagnostic::error("onbuild trigger should be a single expression", span)
+        });
         problem.span = Some(span);
         problem
     })

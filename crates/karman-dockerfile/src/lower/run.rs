@@ -87,7 +87,13 @@ impl Lowering<'_> {
         })
     }
 
-    fn run_name(&mut self, id: StateId, command: &Command, script: &Script, mounts: &Mounts) -> String {
+    fn run_name(
+        &mut self,
+        id: StateId,
+        command: &Command,
+        script: &Script,
+        mounts: &Mounts,
+    ) -> String {
         let mut text = command.instruction.text.clone();
         if let Some(summary) = &script.summary {
             text.push_str(&format!(" ({summary})"));
@@ -183,10 +189,8 @@ fn network(word: Option<&Word>, default: Network) -> Step<Network> {
         "" | "default" => Ok(default),
         "none" => Ok(Network::None),
         "host" => Ok(Network::Host),
-        other => {
-            Err(Diagnostic::error(format!("network {other:?} is not valid"), word.span)
-                .with_hint("use `default`, `none` or `host`"))
-        }
+        other => Err(Diagnostic::error(format!("network {other:?} is not valid"), word.span)
+            .with_hint("use `default`, `none` or `host`")),
     }
 }
 
@@ -195,10 +199,8 @@ fn security(word: Option<&Word>) -> Step<Security> {
     match word.value.as_str() {
         "" | "sandbox" => Ok(Security::Sandbox),
         "insecure" => Ok(Security::Insecure),
-        other => {
-            Err(Diagnostic::error(format!("security {other:?} is not valid"), word.span)
-                .with_hint("use `sandbox` or `insecure`"))
-        }
+        other => Err(Diagnostic::error(format!("security {other:?} is not valid"), word.span)
+            .with_hint("use `sandbox` or `insecure`")),
     }
 }
 

@@ -107,10 +107,7 @@ pub(super) fn healthcheck(statement: &Statement<'_>) -> Result<InstructionKind, 
 }
 
 /// A range of a statement in its JSON or its shell form.
-fn command_line(
-    statement: &Statement<'_>,
-    range: Range<usize>,
-) -> Result<CommandLine, ParseError> {
+fn command_line(statement: &Statement<'_>, range: Range<usize>) -> Result<CommandLine, ParseError> {
     let text = &statement.line.text[range];
     match json_array(text) {
         JsonArray::Strings(words) => {

@@ -3,6 +3,11 @@
 use karman_diag::{Diagnostic, Span};
 
 use super::MAX_STAGES;
+use super::heredoc::MAX_HEREDOCS;
+use crate::text::MAX_SOURCE_BYTES;
+
+/// A longer message is cut: it may quote a word of megabytes.
+const MAX_MESSAGE_CHARS: usize = 1_000;
 
 /// An instruction that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +24,12 @@ impl ParseError {
     }
 
     pub(super) fn into_diagnostic(self) -> Diagnostic {
-        let diagnostic = Diagnostic::error(self.kind.to_string(), self.span);
+        let mut message = self.kind.to_string();
+        if let Some((at, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
+            message.truncate(at);
+            message.push('…');
+        }
+        let diagnostic = Diagnostic::error(message, self.span);
         match self.meant {
             Some(word) => diagnostic.with_hint(format!("did you mean `{word}`?")),
             None => diagnostic,
@@ -106,6 +116,10 @@ pub(super) enum ParseErrorKind {
     Security(String),
     #[error("{0}")]
     Mount(super::mount::MountError),
+    #[error("more than {MAX_HEREDOCS} heredocs in one instruction")]
+    TooManyHeredocs,
+    #[error("{0} repeats heredocs of more than {MAX_SOURCE_BYTES} bytes")]
+    HeredocsTooLarge(&'static str),
     #[error("unterminated heredoc")]
     UnterminatedHeredoc,
     #[error("{0}")]

@@ -9,6 +9,7 @@ use super::json::{JsonArray, json_array};
 use super::statement::Statement;
 use super::words::split_blanks;
 use crate::instruction::{Add, Copy, Files, InstructionKind, SourceWord, Word};
+use crate::text::MAX_SOURCE_BYTES;
 
 const ADD_FLAGS: &[(&str, Takes)] = &[
     ("chown", Takes::One),
@@ -87,7 +88,7 @@ fn files(
     if matches!(heredoc_word(&dest.value), Ok(Some(_))) {
         return Err(fail(ParseErrorKind::HeredocDestination(name), &dest));
     }
-    let sources = words.into_iter().map(|word| source(statement, word)).collect();
+    let sources = sources(statement, words, name)?;
     Ok(Files {
         sources,
         dest,
@@ -97,6 +98,27 @@ fn files(
         parents: flags.boolean("parents").unwrap_or(false),
         exclude: flags.all("exclude").collect(),
     })
+}
+
+fn sources(
+    statement: &Statement<'_>,
+    words: Vec<Word>,
+    name: &'static str,
+) -> Result<Vec<SourceWord>, ParseError> {
+    let mut out = Vec::with_capacity(words.len());
+    let mut bytes = 0;
+    for word in words {
+        let found = source(statement, word);
+        if let SourceWord::Heredoc(heredoc) = &found {
+            // `COPY <<A <<A` names one body twice, so a small file could ask for much memory.
+            bytes += heredoc.body.value.len();
+            if bytes > MAX_SOURCE_BYTES {
+                return Err(statement.error(ParseErrorKind::HeredocsTooLarge(name)));
+            }
+        }
+        out.push(found);
+    }
+    Ok(out)
 }
 
 fn source(statement: &Statement<'_>, word: Word) -> SourceWord {
@@ -109,7 +131,8 @@ fn source(statement: &Statement<'_>, word: Word) -> SourceWord {
 
 /// The arguments as a JSON array, or split at blanks.
 fn list(statement: &Statement<'_>) -> Result<Vec<Word>, ParseError> {
-    let shift = |range: Range<usize>| statement.args.start + range.start..statement.args.start + range.end;
+    let shift =
+        |range: Range<usize>| statement.args.start + range.start..statement.args.start + range.end;
     match json_array(statement.args_text()) {
         JsonArray::Strings(words) => Ok(words
             .into_iter()

@@ -6,6 +6,9 @@ use crate::expand::{ExpandError, Expander, LexMode};
 use crate::instruction::{Heredoc, Spanned};
 use crate::text::{LogicalLine, LogicalReader, ReadError};
 
+/// One instruction announces at most so many heredocs.
+pub(super) const MAX_HEREDOCS: usize = 1_000;
+
 /// `[fd]<<[-]name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeredocWord {
@@ -32,12 +35,17 @@ pub(super) fn read_heredocs(
     let mut from = 0;
     for raw in shell_words(&line.text) {
         let found = line.text[from..].find(&raw).map(|at| from + at..from + at + raw.len());
-        let span = found.clone().map_or(line.span, |range| line.span_of(range));
+        // A word that the lexer changed is not looked for again, nor are those after it.
+        from = found.as_ref().map_or(line.text.len(), |range| range.end);
+        let span = found.map_or(line.span, |range| line.span_of(range));
         let parsed = heredoc_word(&raw).map_err(|error| {
             HeredocError::Parse(ParseError::new(ParseErrorKind::HeredocWord(error), span))
         })?;
         let Some(word) = parsed else { continue };
-        from = found.map_or(from, |range| range.end);
+        if out.len() == MAX_HEREDOCS {
+            let error = ParseError::new(ParseErrorKind::TooManyHeredocs, span);
+            return Err(HeredocError::Parse(error));
+        }
         let body = reader.heredoc_body(&word.name, word.strip_tabs).map_err(HeredocError::Read)?;
         let Some(body) = body else {
             let error = ParseError::new(ParseErrorKind::UnterminatedHeredoc, span);
@@ -101,7 +109,8 @@ mod tests {
 
     #[test]
     fn words_that_announce_a_heredoc() {
-        let table: &[(&str, Option<(&str, bool, bool, u32)>)] = &[
+        type Parts<'a> = (&'a str, bool, bool, u32);
+        let table: &[(&str, Option<Parts<'_>>)] = &[
             ("<<EOF", Some(("EOF", true, false, 0))),
             ("<<-EOF", Some(("EOF", true, true, 0))),
             ("3<<EOF", Some(("EOF", true, false, 3))),

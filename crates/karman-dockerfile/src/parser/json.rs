@@ -56,7 +56,9 @@ mod tests {
     #[test]
     fn only_arrays_of_strings_are_the_json_form() {
         let words = |text: &str| match json_array(text) {
-            JsonArray::Strings(found) => found.into_iter().map(|(s, r)| (s, text[r].to_owned())).collect(),
+            JsonArray::Strings(found) => {
+                found.into_iter().map(|(s, r)| (s, text[r].to_owned())).collect()
+            }
             other => vec![(format!("{other:?}"), String::new())],
         };
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());

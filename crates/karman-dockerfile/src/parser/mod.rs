@@ -178,8 +178,9 @@ impl<'a> Parser<'a> {
                     return self.stop(Diagnostic::error(error.to_string(), error.span()));
                 }
             }
-            let bodies = statement.heredocs.iter().map(|heredoc| heredoc.body.span);
-            statement.span = bodies.fold(statement.span, Span::to);
+            if !statement.heredocs.is_empty() {
+                statement.span = statement.span.to(self.reader.end());
+            }
         }
         match parse_statement(&statement) {
             Ok(Parsed::Stage(stage)) => self.stage(stage),

@@ -1,5 +1,6 @@
 //! `ENV`, `LABEL`, `ARG`, and the instructions whose argument is the whole line.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::error::{ParseError, ParseErrorKind};
@@ -22,7 +23,8 @@ pub(super) fn arg(statement: &Statement<'_>) -> Result<Vec<ArgPair>, ParseError>
     if words.is_empty() {
         return Err(statement.error(ParseErrorKind::AtLeastOneArgument("ARG")));
     }
-    words.into_iter().map(|range| definition(statement, range)).collect()
+    let about = Descriptions::new(&statement.line.comments);
+    words.into_iter().map(|range| definition(statement, range, &about)).collect()
 }
 
 pub(super) fn expose(statement: &Statement<'_>) -> Result<InstructionKind, ParseError> {
@@ -46,12 +48,18 @@ pub(super) fn whole(statement: &Statement<'_>, name: &'static str) -> Result<Wor
     Ok(word)
 }
 
-/// What the comment block above says about `name`: `# NAME description`.
-pub(super) fn description(comments: &[String], name: &str) -> Option<String> {
-    if name.is_empty() {
-        return None;
+/// What the comment block above says: `# NAME description`. The first line for a name counts.
+pub(super) struct Descriptions<'c>(HashMap<&'c str, &'c str>);
+
+impl<'c> Descriptions<'c> {
+    pub(super) fn new(comments: &'c [String]) -> Self {
+        // The last one inserted stays, so the first line is inserted last.
+        Self(comments.iter().rev().filter_map(|line| line.split_once(' ')).collect())
     }
-    comments.iter().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(' ')?.to_owned()))
+
+    pub(super) fn of(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|text| (*text).to_owned())
+    }
 }
 
 fn pairs(statement: &Statement<'_>, name: &'static str) -> Result<Vec<Pair>, ParseError> {
@@ -96,7 +104,11 @@ fn legacy_pair(statement: &Statement<'_>, name: &'static str) -> Result<Pair, Pa
     })
 }
 
-fn definition(statement: &Statement<'_>, range: Range<usize>) -> Result<ArgPair, ParseError> {
+fn definition(
+    statement: &Statement<'_>,
+    range: Range<usize>,
+    about: &Descriptions<'_>,
+) -> Result<ArgPair, ParseError> {
     let (name, value) = match cut(statement, &range) {
         Some((name, value)) => (name, Some(value)),
         None => (statement.word(range), None),
@@ -104,7 +116,7 @@ fn definition(statement: &Statement<'_>, range: Range<usize>) -> Result<ArgPair,
     if name.value.is_empty() {
         return Err(statement.error(ParseErrorKind::BlankName("ARG")));
     }
-    let description = description(&statement.line.comments, &name.value);
+    let description = about.of(&name.value);
     Ok(ArgPair { name, value, description })
 }
 

@@ -2,7 +2,7 @@
 
 use super::error::{ParseError, ParseErrorKind};
 use super::flags::{Flags, Takes};
-use super::pairs::description;
+use super::pairs::Descriptions;
 use super::statement::Statement;
 use super::words::split_blanks;
 use crate::instruction::{Stage, Word};
@@ -18,9 +18,9 @@ pub(super) fn stage(statement: &Statement<'_>) -> Result<Stage, ParseError> {
         _ => return Err(statement.error(ParseErrorKind::FromArguments)),
     };
     let flags = Flags::parse(statement, &[("platform", Takes::One)])?;
-    let comments = &statement.line.comments;
+    let about = Descriptions::new(&statement.line.comments);
     Ok(Stage {
-        description: name.as_ref().and_then(|name| description(comments, &name.value)),
+        description: name.as_ref().and_then(|name| about.of(&name.value)),
         name,
         base: base.clone(),
         platform: flags.one("platform"),

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn blanks_split_whatever_is_quoted() {
         let text = "  \"a b\"\u{b}c ";
-        let words: Vec<_> = split_blanks(text, 0..text.len()).into_iter().map(|r| &text[r]).collect();
+        let words: Vec<_> =
+            split_blanks(text, 0..text.len()).into_iter().map(|r| &text[r]).collect();
         assert_eq!(words, ["\"a", "b\"", "c"]);
     }
 }

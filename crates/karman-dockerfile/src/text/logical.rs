@@ -93,6 +93,8 @@ pub(crate) struct LogicalReader<'a> {
     directives: DirectiveReader,
     comments: Vec<String>,
     fixed: Option<Span>,
+    /// One past the last line read, without its line end.
+    read_to: usize,
 }
 
 impl<'a> LogicalReader<'a> {
@@ -105,6 +107,7 @@ impl<'a> LogicalReader<'a> {
             directives: DirectiveReader::default(),
             comments: Vec::new(),
             fixed: None,
+            read_to: 0,
         }
     }
 
@@ -139,6 +142,11 @@ impl<'a> LogicalReader<'a> {
         self.fixed.unwrap_or_else(|| Span::new(self.file, start, end))
     }
 
+    /// The end of the last line read.
+    pub(crate) fn end(&self) -> Span {
+        self.span(self.read_to, self.read_to)
+    }
+
     /// The lines up to the terminator; `None` where the source ends before it.
     pub(crate) fn heredoc_body(
         &mut self,
@@ -163,6 +171,7 @@ impl<'a> LogicalReader<'a> {
         if line.raw.strip_suffix('\n').unwrap_or(line.raw).len() > MAX_LINE_BYTES {
             return Some(Err(ReadError::LineTooLong { at: self.span(line.start, line.end()) }));
         }
+        self.read_to = line.end();
         Some(Ok(line))
     }
 

@@ -53,8 +53,8 @@ pub(super) fn read<T: DeserializeOwned>(
     source: &dyn BlobSource,
     digest: &Digest,
 ) -> Result<T, ExportError> {
-    let bytes = document(source, digest)
-        .map_err(|source| ExportError::Blob { digest: *digest, source })?;
+    let bytes =
+        document(source, digest).map_err(|source| ExportError::Blob { digest: *digest, source })?;
     serde_json::from_slice(&bytes)
         .map_err(|source| ExportError::Document { digest: *digest, source })
 }

@@ -29,8 +29,8 @@ pub fn write_layout(
     let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
     let temp = beside(dest).map_err(failed)?;
     fs::create_dir(&temp).map_err(failed)?;
-    let written = fill(source, images, &temp, dest)
-        .and_then(|()| fs::rename(&temp, dest).map_err(failed));
+    let written =
+        fill(source, images, &temp, dest).and_then(|()| fs::rename(&temp, dest).map_err(failed));
     if written.is_err() {
         // The first error is the one that matters.
         let _ = fs::remove_dir_all(&temp);

@@ -54,9 +54,7 @@ pub fn export_local(
         };
         let below = below.map_err(|error| failed(std::io::Error::other(error)))?;
         let mut place = Place::new(&below, Form::Plain, ownership, None);
-        walk(system.layers, Mode::Merged, |item| {
-            put(&mut place, item).map_err(ExportError::from)
-        })?;
+        walk(system.layers, Mode::Merged, |item| put(&mut place, item).map_err(ExportError::from))?;
         let more = place.finish()?;
         warnings.total += more.total;
         warnings.first.extend(more.first);
@@ -70,7 +68,7 @@ pub fn export_local(
 /// When a layer cannot be read or the output fails.
 pub fn export_tar(
     systems: &[Rootfs<'_>],
-    times: TimePolicy,
+    times: TimePolicy<'_>,
     out: &mut dyn Write,
 ) -> Result<(), ExportError> {
     let mut tar = TarWriter::new(out);
@@ -112,7 +110,8 @@ fn put(place: &mut Place<'_>, item: Item) -> Result<(), UnpackError> {
     };
     let size = if kind == EntryKind::File { stat.size } else { 0 };
     let mode = stat.permissions();
-    let entry = Entry { path, kind, mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, size, xattrs };
+    let entry =
+        Entry { path, kind, mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, size, xattrs };
     match open {
         Some(mut file) => place.put(&entry, &mut file as &mut dyn Read),
         None => place.put(&entry, &mut bytes),

@@ -28,8 +28,9 @@ use crate::walk::WalkError;
 /// would keep only one core busy.
 pub const CHUNK: usize = 1 << 20;
 
-/// The default gzip level.
-pub const DEFAULT_GZIP_LEVEL: i32 = 6;
+/// The default gzip level. On two cores and 153 MB of Python files and programs, level 4 of zlib-rs made 119 MB/s at a
+/// ratio of 0.329; level 6 made 55 MB/s at 0.322, level 3 106 MB/s at 0.335.
+pub const DEFAULT_GZIP_LEVEL: i32 = 4;
 
 /// The default zstd level (the library's own).
 pub const DEFAULT_ZSTD_LEVEL: i32 = 3;

@@ -16,11 +16,11 @@ use crate::xattr;
 
 /// How a layer is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LayerOptions {
+pub struct LayerOptions<'a> {
     /// Compression and level.
     pub compression: Compression,
     /// Times of the entries.
-    pub times: TimePolicy,
+    pub times: TimePolicy<'a>,
     /// Whether the media type is OCI's (else Docker's, where it has one).
     pub oci_media_types: bool,
     /// Compressing threads; the bytes do not depend on it.
@@ -59,7 +59,7 @@ pub struct LayerBlob {
 /// When the directory cannot be read or changes meanwhile, or the blob cannot be stored.
 pub fn write_layer(
     dir: &Dir,
-    options: &LayerOptions,
+    options: &LayerOptions<'_>,
     store: &dyn BlobStore,
 ) -> Result<LayerBlob, LayerError> {
     let encoder = LayerEncoder::new(store, options.compression, options.threads)?;
@@ -77,13 +77,13 @@ pub fn recompress(
     source: &dyn BlobSource,
     digest: &Digest,
     diff_id: &Digest,
-    options: &LayerOptions,
+    options: &LayerOptions<'_>,
     store: &dyn BlobStore,
 ) -> Result<LayerBlob, LayerError> {
     let failed = |source| LayerError::Source { digest: *digest, source };
     let input = source.open_blob(digest).map_err(failed)?;
-    let mut input = decompress(input)
-        .map_err(|source| LayerError::Decompress { digest: *digest, source })?;
+    let mut input =
+        decompress(input).map_err(|source| LayerError::Decompress { digest: *digest, source })?;
     let mut encoder = LayerEncoder::new(store, options.compression, options.threads)?;
     io::copy(&mut input, &mut encoder).map_err(failed)?;
     let blob = finish(encoder, options, Counts::default())?;
@@ -96,7 +96,7 @@ pub fn recompress(
 
 fn finish(
     encoder: LayerEncoder,
-    options: &LayerOptions,
+    options: &LayerOptions<'_>,
     counts: Counts,
 ) -> Result<LayerBlob, LayerError> {
     let done = encoder.finish()?;
@@ -111,7 +111,7 @@ pub(crate) fn write_entries<W: Write>(
     tar: &mut TarWriter<W>,
     layers: &[&Dir],
     mode: Mode,
-    times: TimePolicy,
+    times: TimePolicy<'_>,
     prefix: &[u8],
     counts: &mut Counts,
 ) -> Result<(), LayerError> {
@@ -131,7 +131,7 @@ pub(crate) fn write_entries<W: Write>(
 fn append<W: Write>(
     tar: &mut TarWriter<W>,
     item: Item,
-    times: TimePolicy,
+    times: TimePolicy<'_>,
     counts: &mut Counts,
 ) -> io::Result<()> {
     if item.name().starts_with(crate::tarball::WHITEOUT_PREFIX) {

@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(header.encode().len(), BLOCK);
         let long = Header { path: &[b'x'; 101], ..header };
         assert_eq!(long.encode().len(), 3 * BLOCK);
-        let big = Meta { uid: 0o10_000_000, mtime: -1, ..meta };
+        let big = Meta { uid: 0o10_000_000, mtime: -1, ..meta.clone() };
         let text = Header { meta: &big, ..header }.encode();
         let text = String::from_utf8_lossy(&text);
         assert!(text.contains("12 mtime=-1\n") && text.contains("15 uid=2097152\n"));

@@ -116,11 +116,18 @@ mod tests {
 
     #[test]
     fn records_are_read_and_broken_ones_refused() {
-        let records = Records::parse(b"12 path=abc\n15 uid=3000000\n17 mtime=-1.250\n").expect("valid");
+        let records =
+            Records::parse(b"12 path=abc\n15 uid=3000000\n16 mtime=-1.250\n").expect("valid");
         assert_eq!(records.path.as_deref(), Some(&b"abc"[..]));
         assert_eq!(records.uid, Some(3_000_000));
         assert_eq!(records.mtime, Some((-2, 750_000_000)));
-        for bad in [&b"99 path=abc\n"[..], b"0 path=abc\n", b"12 path=abcd", b"x path=a\n", b"11 path=a\0\n"] {
+        for bad in [
+            &b"99 path=abc\n"[..],
+            b"0 path=abc\n",
+            b"12 path=abcd",
+            b"x path=a\n",
+            b"11 path=a\0\n",
+        ] {
             assert!(Records::parse(bad).is_none(), "{bad:?}");
         }
     }

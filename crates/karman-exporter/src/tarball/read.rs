@@ -4,10 +4,10 @@ use std::io::{self, Read};
 
 use karman_sys::fs::{Time, Xattrs};
 
+use super::BLOCK;
 use super::number::{checksum_holds, get_number};
 use super::pax::Records;
 use super::sparse::{self, Form, Map, TextMap};
-use super::BLOCK;
 
 /// The most bytes a PAX header or a GNU long name may have (Go's `archive/tar` has the same limit).
 const MAX_SPECIAL: u64 = 1 << 20;
@@ -155,7 +155,12 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    fn entry(&mut self, block: &[u8; BLOCK], size: u64, prefix: Prefix) -> Result<Entry, ReadError> {
+    fn entry(
+        &mut self,
+        block: &[u8; BLOCK],
+        size: u64,
+        prefix: Prefix,
+    ) -> Result<Entry, ReadError> {
         let Prefix { mut records, long_name, long_link } = prefix;
         let flag = block[156];
         let size = records.size.unwrap_or(size);
@@ -345,7 +350,8 @@ impl<R: Read> Read for TarReader<R> {
         while self.map.pieces.get(self.piece).is_some_and(|(at, len)| at + len <= self.position) {
             self.piece += 1;
         }
-        let (start, length) = self.map.pieces.get(self.piece).copied().unwrap_or((self.map.size, 0));
+        let (start, length) =
+            self.map.pieces.get(self.piece).copied().unwrap_or((self.map.size, 0));
         let (end, hole) =
             if self.position < start { (start, true) } else { (start + length, false) };
         let want = usize::try_from(end - self.position).unwrap_or(usize::MAX).min(buffer.len());
@@ -382,4 +388,3 @@ fn ustar_name(block: &[u8; BLOCK]) -> Vec<u8> {
 fn until_zero(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or(field)
 }
-

@@ -33,7 +33,7 @@ pub(super) fn from_records(records: &SparseRecords) -> Result<Form, ()> {
     match (records.major, records.minor) {
         (Some(1), Some(0)) => Ok(Form::InData(size)),
         (None | Some(0), None | Some(0 | 1)) => {
-            if records.map.len() % 2 != 0 || records.map.len() / 2 > MAX_PIECES {
+            if !records.map.len().is_multiple_of(2) || records.map.len() / 2 > MAX_PIECES {
                 return Err(());
             }
             let pieces = records.map.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();

@@ -102,6 +102,7 @@ fn check_size(header: &Header<'_>, have: u64) -> io::Result<()> {
         return Ok(());
     }
     let path = String::from_utf8_lossy(header.path);
-    let text = format!("`{path}` changed its size while it was read: {have} bytes instead of {want}");
+    let text =
+        format!("`{path}` changed its size while it was read: {have} bytes instead of {want}");
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }

@@ -1,9 +1,9 @@
 //! Decompression and hashing on a thread of their own, ahead of the unpacking.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::Arc;
 use std::thread;
 
 use karman_oci::{Digest, Hasher};
@@ -53,12 +53,7 @@ enum Piece {
     Over(&'static str, u64),
 }
 
-fn pump(
-    plain: &mut dyn Read,
-    taken: &AtomicU64,
-    limits: Limits,
-    out: &SyncSender<Piece>,
-) -> Total {
+fn pump(plain: &mut dyn Read, taken: &AtomicU64, limits: Limits, out: &SyncSender<Piece>) -> Total {
     let mut hasher = Hasher::new();
     let mut size = 0;
     loop {

@@ -123,7 +123,8 @@ fn marker(entry: &Entry) -> Result<Marker, UnpackError> {
     let invalid = || UnpackError::Whiteout { path: show(&entry.path) };
     // A name such as `.wh..` must not be cleaned before it is looked at: it is no directory entry.
     let Some((dir, name)) = split(&entry.path) else { return Ok(Marker::None) };
-    if clean(&entry.path).iter().any(|part| part.starts_with(AUFS_PREFIX) && part != OPAQUE_MARKER) {
+    if clean(&entry.path).iter().any(|part| part.starts_with(AUFS_PREFIX) && part != OPAQUE_MARKER)
+    {
         return Ok(Marker::Ignored);
     }
     if dir.iter().any(|part| part.starts_with(WHITEOUT_PREFIX)) {

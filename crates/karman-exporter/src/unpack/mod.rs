@@ -122,9 +122,13 @@ mod tests {
 
     #[test]
     fn names_are_cleaned_inside_the_root() {
-        for (name, want) in
-            [("../../x", "x"), ("/a//b/./c/", "a/b/c"), ("a/../../b", "b"), ("./", ""), ("a/..", "")]
-        {
+        for (name, want) in [
+            ("../../x", "x"),
+            ("/a//b/./c/", "a/b/c"),
+            ("a/../../b", "b"),
+            ("./", ""),
+            ("a/..", ""),
+        ] {
             assert_eq!(clean(name.as_bytes()).join(&b'/'), want.as_bytes(), "{name}");
         }
     }

@@ -193,7 +193,8 @@ impl<'a> Place<'a> {
         self.set_owner(name, Owner { uid, gid })?;
         let late = self.set_dir_mode(name, found.stat.permissions())?;
         for (key, value) in found.dir.xattrs(&found.name).map_err(self.failed_at(name))? {
-            if crate::xattr::travels(&key) && self.current().set_xattr(os(name), &key, &value).is_err()
+            if crate::xattr::travels(&key)
+                && self.current().set_xattr(os(name), &key, &value).is_err()
             {
                 let path = self.path_of(name);
                 self.warnings.add(&path, Missing::Attribute);

@@ -113,7 +113,12 @@ impl Place<'_> {
         done: Result<(), FsError>,
     ) -> Result<(), UnpackError> {
         match done {
-            Err(error) if matches!(error.errno(), Some(Errno::PERM | Errno::OPNOTSUPP | Errno::ACCESS)) => {
+            Err(error)
+                if matches!(
+                    error.errno(),
+                    Some(Errno::PERM | Errno::OPNOTSUPP | Errno::ACCESS)
+                ) =>
+            {
                 let path = self.path_of(name);
                 self.warnings.add(&path, Missing::Attribute);
                 Ok(())
@@ -140,7 +145,8 @@ impl Place<'_> {
         let device = rustix::fs::makedev(major, minor);
         // Character device 0:0 is no device anywhere, but overlayfs would take it for a whiteout.
         let forged = kind == FileKind::Char && device == 0;
-        let made = self.current().mknod(os(name), kind, entry.mode, if forged { 1 } else { device });
+        let made =
+            self.current().mknod(os(name), kind, entry.mode, if forged { 1 } else { device });
         match made {
             _ if forged => {
                 if made.is_ok() {

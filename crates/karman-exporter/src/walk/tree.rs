@@ -32,7 +32,8 @@ pub(super) struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     pub(super) fn open(layers: &'a [&'a Dir], mode: Mode) -> Result<Self, WalkError> {
-        let mut tree = Self { layers, mode, stack: Vec::new(), links: HashMap::new(), pending: None };
+        let mut tree =
+            Self { layers, mode, stack: Vec::new(), links: HashMap::new(), pending: None };
         let mut levels = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
             let dir = layer.reopen().map_err(file_error(b""))?;
@@ -61,8 +62,11 @@ impl<'a> Tree<'a> {
                 continue;
             };
             let path = frame.join(node.name.as_bytes());
-            let found =
-                if node.kind == FileKind::Dir { self.dir(&node, path)? } else { self.leaf(&node, path)? };
+            let found = if node.kind == FileKind::Dir {
+                self.dir(&node, path)?
+            } else {
+                self.leaf(&node, path)?
+            };
             if found.is_some() {
                 return Ok(found);
             }

@@ -188,7 +188,11 @@ impl TreeCopier<'_, '_> {
     }
 
     fn set_time(&mut self, path: &Path, mtime: Time) {
-        self.writer.pending.entry(path.to_owned()).or_insert(DirMeta { access: None, mtime }).mtime = mtime;
+        self.writer
+            .pending
+            .entry(path.to_owned())
+            .or_insert(DirMeta { access: None, mtime })
+            .mtime = mtime;
     }
 
     fn copy_xattrs(&mut self, dir: &WalkDir<'_>, dest: &DestDir) -> Result<()> {
@@ -263,7 +267,8 @@ impl TreeCopier<'_, '_> {
         }
         for (group, job) in followers {
             let first = &self.groups[&group];
-            let (dir, name) = (first.parent().unwrap_or(Path::new("")), first.file_name().unwrap_or_default());
+            let (dir, name) =
+                (first.parent().unwrap_or(Path::new("")), first.file_name().unwrap_or_default());
             let from = self.writer.upper.open_dir_beneath(dir).on(dir)?;
             from.link(name, &job.dest.dir, &job.new_name).on(&job.path)?;
             self.report.files += 1;

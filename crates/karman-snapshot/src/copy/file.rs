@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use karman_oci::{Digest, Hasher};
 use karman_sys::fs::{
-    Copier, Dir, FileKind, FsError, Owner, SMALL_FILE, Stat, Xattrs, fd_set_xattr, fd_xattrs, process_owner,
-    process_umask, stat_fd,
+    Copier, Dir, FileKind, FsError, Owner, SMALL_FILE, Stat, Xattrs, fd_set_xattr, fd_xattrs,
+    process_owner, process_umask, stat_fd,
 };
 
 use super::{CopiedFile, CopyOptions};
@@ -64,7 +64,12 @@ pub(super) enum Done {
 }
 
 impl Job {
-    pub(super) fn run(&self, view: &View, options: &CopyOptions<'_>, copier: &Copier) -> Result<Done> {
+    pub(super) fn run(
+        &self,
+        view: &View,
+        options: &CopyOptions<'_>,
+        copier: &Copier,
+    ) -> Result<Done> {
         if self.task == Task::Link && self.unchanged(view, options)? {
             // Too many links, another file system, not allowed: a copy is always possible.
             if self.from.link(&self.name, &self.dest.dir, &self.new_name).is_ok() {
@@ -99,7 +104,8 @@ impl Job {
         }
         let (owner, mode) = wanted(&view.shown(raw), options);
         let mut to = self.dest.dir.create_file(&self.new_name, mode & 0o777).on(&self.path)?;
-        let (bytes, content) = copy_content(&mut from, &mut to, &raw, options.digests, copier).on(&self.path)?;
+        let (bytes, content) =
+            copy_content(&mut from, &mut to, &raw, options.digests, copier).on(&self.path)?;
         if owner != process_owner() || self.dest.inherits_group {
             Dir::chown_fd(&to, owner).on(&self.path)?;
         }

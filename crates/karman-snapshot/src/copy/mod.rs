@@ -112,8 +112,9 @@ pub fn copy(
     dst: &Path,
     options: &CopyOptions<'_>,
 ) -> Result<CopyReport> {
-    let found =
-        source.lookup(src, options.follow_symlink)?.ok_or_else(|| SnapshotError::NotFound(src.to_owned()))?;
+    let found = source
+        .lookup(src, options.follow_symlink)?
+        .ok_or_else(|| SnapshotError::NotFound(src.to_owned()))?;
     prepare_parents(writer, dst, options)?;
     let dst = target(&found, src, writer, dst, options)?;
     let created = created_attrs(options);
@@ -137,7 +138,8 @@ fn created_attrs(options: &CopyOptions<'_>) -> Attrs {
 /// Creates the directory the destination is in, or the destination itself if it ends in `/` or `/.`.
 fn prepare_parents(writer: &mut LayerWriter, dst: &Path, options: &CopyOptions<'_>) -> Result<()> {
     let bytes = dst.as_os_str().as_bytes();
-    let is_dir = bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes == b"." || bytes.is_empty();
+    let is_dir =
+        bytes.ends_with(b"/") || bytes.ends_with(b"/.") || bytes == b"." || bytes.is_empty();
     let dir = if is_dir { dst } else { dst.parent().unwrap_or(Path::new("")) };
     if !options.create_dest_path {
         let parent = writer.view().resolve(dst, true)?;

@@ -163,7 +163,8 @@ impl View {
         let Some(dir) = &found.dir else { return Ok(Vec::new()) };
         let mut entries = self.entries(dir, &found.path)?;
         entries.retain(|entry| {
-            self.decide(&found.path.join(&entry.name), entry.kind == FileKind::Dir) != Decision::Drop
+            self.decide(&found.path.join(&entry.name), entry.kind == FileKind::Dir)
+                != Decision::Drop
         });
         Ok(entries.into_iter().map(|entry| (entry.name, entry.kind)).collect())
     }
@@ -190,7 +191,12 @@ impl View {
     }
 
     /// Looks up one name, not following links and not asking the filter. `path` is only for errors.
-    pub(crate) fn child(&self, dir: &MergedDir, name: &OsStr, path: &Path) -> Result<Option<Child>> {
+    pub(crate) fn child(
+        &self,
+        dir: &MergedDir,
+        name: &OsStr,
+        path: &Path,
+    ) -> Result<Option<Child>> {
         let mut found: Option<(MergedDir, Stat)> = None;
         for (at, (layer, part)) in dir.parts.iter().enumerate() {
             let Some(stat) = part.try_stat(name).on(path)? else { continue };
@@ -236,7 +242,12 @@ impl View {
                     seen.insert(entry.name.clone());
                 }
                 if !hidden {
-                    out.push(MergedEntry { name: entry.name, kind: entry.kind, ino: entry.ino, part });
+                    out.push(MergedEntry {
+                        name: entry.name,
+                        kind: entry.kind,
+                        ino: entry.ino,
+                        part,
+                    });
                 }
             }
         }
@@ -247,7 +258,10 @@ impl View {
 
 impl std::fmt::Debug for View {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("layers", &self.layers).field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("View")
+            .field("layers", &self.layers)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }
 

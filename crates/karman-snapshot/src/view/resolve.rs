@@ -100,7 +100,9 @@ impl View {
                     let parent = sub_parent(&dir, &sub);
                     trace.dirs.push((name, sub, stat, parent));
                 }
-                Some(Child::Other { parent, stat, .. }) if stat.is_symlink() && (follow || !todo.is_empty()) => {
+                Some(Child::Other { parent, stat, .. })
+                    if stat.is_symlink() && (follow || !todo.is_empty()) =>
+                {
                     links += 1;
                     if links > MAX_LINKS {
                         return Err(SnapshotError::TooManyLinks(path.to_owned()));

@@ -140,7 +140,13 @@ impl Walk<'_> {
         if decision == Decision::Keep {
             self.enter_waiting()?;
             let name = self.rel.file_name().unwrap_or_default();
-            self.visit.enter(&WalkDir { rel: &self.rel, name, dir, implied: false, view: self.view })?;
+            self.visit.enter(&WalkDir {
+                rel: &self.rel,
+                name,
+                dir,
+                implied: false,
+                view: self.view,
+            })?;
             self.content(dir, depth + 1)?;
             return self.visit.leave();
         }
@@ -158,7 +164,13 @@ impl Walk<'_> {
     fn enter_waiting(&mut self) -> Result<()> {
         for (rel, dir) in std::mem::take(&mut self.waiting) {
             let name = rel.file_name().unwrap_or_default();
-            self.visit.enter(&WalkDir { rel: &rel, name, dir: &dir, implied: true, view: self.view })?;
+            self.visit.enter(&WalkDir {
+                rel: &rel,
+                name,
+                dir: &dir,
+                implied: true,
+                view: self.view,
+            })?;
         }
         Ok(())
     }

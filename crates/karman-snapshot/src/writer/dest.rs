@@ -44,7 +44,12 @@ impl LayerWriter {
     }
 
     /// Opens, copies up or creates one directory in another.
-    pub(crate) fn descend(&mut self, parent: &DestDir, name: &OsStr, create: Option<Attrs>) -> Result<DestDir> {
+    pub(crate) fn descend(
+        &mut self,
+        parent: &DestDir,
+        name: &OsStr,
+        create: Option<Attrs>,
+    ) -> Result<DestDir> {
         let path = parent.path.join(name);
         let existing = if parent.fresh { None } else { parent.dir.try_stat(name).on(&path)? };
         match existing {
@@ -67,7 +72,12 @@ impl LayerWriter {
     }
 
     /// Creates a directory where the merged view shows none. What lower layers have there becomes hidden.
-    pub(crate) fn create_dir(&mut self, parent: &DestDir, name: &OsStr, attrs: Attrs) -> Result<DestDir> {
+    pub(crate) fn create_dir(
+        &mut self,
+        parent: &DestDir,
+        name: &OsStr,
+        attrs: Attrs,
+    ) -> Result<DestDir> {
         let path = parent.path.join(name);
         let hides = matches!(self.lower_child(parent, name)?, Some(Child::Dir(..)));
         parent.dir.mkdir(name, WORKING_MODE).on(&path)?;
@@ -81,7 +91,12 @@ impl LayerWriter {
     }
 
     /// Makes sure that something that is no directory can be created: removes what the layer has under that name.
-    pub(crate) fn make_room(&mut self, dest: &DestDir, name: &OsStr, replace: Replace) -> Result<()> {
+    pub(crate) fn make_room(
+        &mut self,
+        dest: &DestDir,
+        name: &OsStr,
+        replace: Replace,
+    ) -> Result<()> {
         if dest.fresh {
             return Ok(());
         }
@@ -98,13 +113,22 @@ impl LayerWriter {
             Some(_) => dest.dir.unlink(name).on(path()),
             None => {
                 let is_dir = self.lower_names(dest)?.get(name) == Some(&FileKind::Dir);
-                if is_dir && replace == Replace::SameType { Err(SnapshotError::IsADirectory(path())) } else { Ok(()) }
+                if is_dir && replace == Replace::SameType {
+                    Err(SnapshotError::IsADirectory(path()))
+                } else {
+                    Ok(())
+                }
             }
         }
     }
 
     /// Makes sure that a directory can be opened or created: what is no directory is removed or refused.
-    pub(crate) fn make_room_for_dir(&mut self, dest: &DestDir, name: &OsStr, replace: Replace) -> Result<()> {
+    pub(crate) fn make_room_for_dir(
+        &mut self,
+        dest: &DestDir,
+        name: &OsStr,
+        replace: Replace,
+    ) -> Result<()> {
         if dest.fresh {
             return Ok(());
         }
@@ -158,7 +182,13 @@ impl LayerWriter {
         Ok(DestDir::new(PathBuf::new(), dir, lower, false, stat.mode & S_ISGID != 0))
     }
 
-    fn open_existing(&mut self, parent: &DestDir, name: &OsStr, path: PathBuf, stat: &Stat) -> Result<DestDir> {
+    fn open_existing(
+        &mut self,
+        parent: &DestDir,
+        name: &OsStr,
+        path: PathBuf,
+        stat: &Stat,
+    ) -> Result<DestDir> {
         let dir = parent.dir.open_dir(name).on(&path)?;
         let lower = match self.lower_child(parent, name)? {
             Some(Child::Dir(lower, _)) if !is_opaque(&dir).on(&path)? => Some(lower),
@@ -168,7 +198,13 @@ impl LayerWriter {
         Ok(DestDir::new(path, dir, lower, false, stat.mode & S_ISGID != 0))
     }
 
-    fn copy_up(&mut self, parent: &DestDir, name: &OsStr, lower: MergedDir, stat: &Stat) -> Result<DestDir> {
+    fn copy_up(
+        &mut self,
+        parent: &DestDir,
+        name: &OsStr,
+        lower: MergedDir,
+        stat: &Stat,
+    ) -> Result<DestDir> {
         let path = parent.path.join(name);
         parent.dir.mkdir(name, WORKING_MODE).on(&path)?;
         let dir = parent.dir.open_dir(name).on(&path)?;
@@ -185,7 +221,20 @@ impl LayerWriter {
 }
 
 impl DestDir {
-    fn new(path: PathBuf, dir: Dir, lower: Option<MergedDir>, fresh: bool, inherits_group: bool) -> Self {
-        Self { path, dir: Arc::new(dir), lower, fresh, inherits_group, lower_names: OnceLock::new() }
+    fn new(
+        path: PathBuf,
+        dir: Dir,
+        lower: Option<MergedDir>,
+        fresh: bool,
+        inherits_group: bool,
+    ) -> Self {
+        Self {
+            path,
+            dir: Arc::new(dir),
+            lower,
+            fresh,
+            inherits_group,
+            lower_names: OnceLock::new(),
+        }
     }
 }

@@ -122,7 +122,13 @@ impl LayerWriter {
     }
 
     /// Creates a pipe, socket or device in place of what is not a directory.
-    pub fn put_special(&mut self, path: &Path, kind: FileKind, rdev: u64, attrs: Attrs) -> Result<()> {
+    pub fn put_special(
+        &mut self,
+        path: &Path,
+        kind: FileKind,
+        rdev: u64,
+        attrs: Attrs,
+    ) -> Result<()> {
         if kind == FileKind::Char && rdev == 0 {
             return Err(SnapshotError::WhiteoutDevice(path.to_owned()));
         }
@@ -184,7 +190,9 @@ impl LayerWriter {
         let below: Vec<_> = self
             .pending
             .range(path.to_owned()..)
-            .take_while(|(key, _)| key.as_os_str().as_bytes().starts_with(path.as_os_str().as_bytes()))
+            .take_while(|(key, _)| {
+                key.as_os_str().as_bytes().starts_with(path.as_os_str().as_bytes())
+            })
             .filter(|(key, _)| key.starts_with(path))
             .map(|(key, _)| key.clone())
             .collect();

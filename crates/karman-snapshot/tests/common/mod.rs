@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use karman_content::Store;
-use karman_snapshot::{Result, Snapshots, View, Visit, WalkDir, WalkEntry};
 use karman_snapshot::{Attrs, SnapshotId};
+use karman_snapshot::{Result, Snapshots, View, Visit, WalkDir, WalkEntry};
 use karman_sys::fs::{Dir, FileKind, Owner, Stat, Time, process_owner};
 
 pub(crate) struct Scratch {
@@ -84,7 +84,13 @@ impl Visit for Lister<'_> {
 fn line(stat: &Stat, content: &[u8], times: bool) -> String {
     let mtime = if times { stat.mtime.as_nanos() } else { 0 };
     let content = String::from_utf8_lossy(content);
-    format!("{:?} {:o} {}:{} {mtime} {content}", stat.kind(), stat.permissions(), stat.uid, stat.gid)
+    format!(
+        "{:?} {:o} {}:{} {mtime} {content}",
+        stat.kind(),
+        stat.permissions(),
+        stat.uid,
+        stat.gid
+    )
 }
 
 /// What a view shows.
@@ -125,8 +131,8 @@ fn list_into(dir: &Dir, path: &Path, times: bool, out: &mut Listing) {
 /// A detached overlay mount of these layers (topmost first), or why there is none.
 pub(crate) fn overlay(lowers: &[PathBuf]) -> std::result::Result<Dir, String> {
     use rustix::mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-        fsmount, fsopen,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+        fsconfig_set_string, fsmount, fsopen,
     };
     let why = |step: &'static str| move |errno: rustix::io::Errno| format!("{step}: {errno}");
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(why("fsopen"))?;
@@ -136,13 +142,15 @@ pub(crate) fn overlay(lowers: &[PathBuf]) -> std::result::Result<Dir, String> {
     fsconfig_set_flag(&fs, "userxattr").map_err(why("userxattr"))?;
     fsconfig_create(&fs).map_err(why("create"))?;
     let flags = MountAttrFlags::empty();
-    let mount: OwnedFd = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(why("fsmount"))?;
+    let mount: OwnedFd =
+        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags).map_err(why("fsmount"))?;
     // A mount is handed out as a path descriptor; reading needs a real one.
     Dir::from(mount).reopen().map_err(|error| error.to_string())
 }
 
 pub(crate) fn names(dir: &Path) -> Vec<OsString> {
-    let mut names: Vec<_> = Dir::open(dir).unwrap().read_dir().unwrap().into_iter().map(|e| e.name).collect();
+    let mut names: Vec<_> =
+        Dir::open(dir).unwrap().read_dir().unwrap().into_iter().map(|e| e.name).collect();
     names.sort();
     names
 }

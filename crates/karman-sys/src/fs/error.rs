@@ -9,7 +9,7 @@ pub type Result<T> = std::result::Result<T, FsError>;
 
 /// A file operation the kernel refused.
 #[derive(Debug, thiserror::Error)]
-#[error("{op} `{}`", path.display())]
+#[error("{op}{}", Named(path))]
 pub struct FsError {
     /// What was tried, in the words of the system call (`open`, `create directory`, …).
     pub op: &'static str,
@@ -54,6 +54,15 @@ impl FsError {
     pub fn within(mut self, dir: &Path) -> Self {
         self.path = dir.join(&self.path);
         self
+    }
+}
+
+/// A path to print after an operation; an empty one (the caller names the file) prints nothing.
+struct Named<'a>(&'a Path);
+
+impl std::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.as_os_str().is_empty() { Ok(()) } else { write!(f, " `{}`", self.0.display()) }
     }
 }
 

@@ -41,6 +41,8 @@ fn take_control() -> Result<UnixStream, Errno> {
     dup2_stdin(null()?)?;
     // Signals of the terminal are for the caller, which then decides what happens to the container.
     setsid().ok();
+    // Executed through a descriptor, the process would be called by its number in `ps`.
+    rustix::thread::set_name(c"karman-sandbox").ok();
     umask(Mode::empty());
     Ok(UnixStream::from(control))
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use karman_control::{Cause, Session, SolveError};
-use karman_llb::{ExecOp, Network};
+use karman_llb::{ExecOp, ExtraHost, Network};
 use karman_sys::sandbox::{Mount, MountKind};
 
 use crate::error::OrFail as _;
@@ -28,6 +28,8 @@ const CA_VARIABLES: &[&str] = &[
 ];
 /// A bundle larger than this is not one.
 const MAX_CA_BUNDLE: u64 = 16 << 20;
+/// Where name servers are listed.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The host name a sandbox has when nothing else is asked for.
 pub(crate) const HOSTNAME: &str = "buildkitsandbox";
 
@@ -57,17 +59,24 @@ pub(crate) fn lend_proxies(session: &Session, env: &mut BTreeMap<String, String>
 
 /// `/etc/resolv.conf` and `/etc/hosts` for the time of the command.
 pub(crate) fn name_resolution(op: &ExecOp, resolv_conf: &Path) -> Vec<Mount> {
-    let mut mounts = Vec::new();
-    if op.network != Network::None
-        && let Ok(bytes) = read_limited(resolv_conf, MAX_CA_BUNDLE)
-    {
-        mounts.push(file("/etc/resolv.conf", bytes));
-    }
     let host = if op.hostname.is_empty() { HOSTNAME } else { &op.hostname };
+    let mut mounts = name_files(resolv_conf, host, &op.extra_hosts);
+    if op.network == Network::None {
+        mounts.retain(|m| m.dest != RESOLV_CONF);
+    }
+    mounts
+}
+
+/// The two files with that host name and those additional lines.
+pub(crate) fn name_files(resolv_conf: &Path, host: &str, extra: &[ExtraHost]) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    if let Ok(bytes) = read_limited(resolv_conf, MAX_CA_BUNDLE) {
+        mounts.push(file(RESOLV_CONF, bytes));
+    }
     let mut hosts = format!(
         "127.0.0.1\tlocalhost {host}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     );
-    for extra in &op.extra_hosts {
+    for extra in extra {
         hosts.push_str(&format!("{}\t{}\n", extra.address, extra.host));
     }
     mounts.push(file("/etc/hosts", hosts.into_bytes()));

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use karman_control::{Cause, Event, EventSink, Session, SolveError, Stream};
 use karman_llb::{ExecOp, Network, Security, VertexDigest};
+use karman_oci::Platform;
 use karman_snapshot::{Active, View};
 use karman_sys::overlay::OverlayMount;
 use karman_sys::sandbox::{self, Rootfs, Running, Sandbox, SandboxError, Spec, Streams};
@@ -28,7 +29,10 @@ use crate::error::{OrFail as _, chain as error_chain};
 use crate::layers::{Windows, commit, file_clock, windows_of};
 
 /// How often a running command looks whether the build was cancelled.
-const CANCEL_POLL: Duration = Duration::from_millis(20);
+pub(crate) const CANCEL_POLL: Duration = Duration::from_millis(20);
+
+/// Where the kernel lists interpreters of foreign programs.
+const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
 /// What a RUN step reads besides its op.
 pub(crate) struct ExecInputs<'a> {
@@ -123,6 +127,26 @@ fn with_cwd(
     let made = writer.ensure_dir(cwd, attrs).and_then(|()| writer.finish());
     made.or_fail(Cause::Input, &format!("make the working directory `{}`", op.cwd))?;
     Ok(active)
+}
+
+/// Refuses to run programs of a platform that this host cannot run.
+pub(crate) fn check_platform(wanted: &Platform) -> Result<(), SolveError> {
+    if Platform::host().matches(wanted).is_some() || wanted.matches(&Platform::host()).is_some() {
+        return Ok(());
+    }
+    let name = match wanted.architecture.as_str() {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "386" => "i386",
+        other => other,
+    };
+    let entry = Path::new(BINFMT).join(format!("qemu-{name}"));
+    if std::fs::read_to_string(entry).is_ok_and(|text| text.starts_with("enabled")) {
+        return Ok(());
+    }
+    let message = format!("this host cannot run programs of {wanted}");
+    Err(SolveError::new(Cause::Host, message)
+        .with_hint("install qemu-user-static and binfmt-support, or build this stage with `--platform=$BUILDPLATFORM`"))
 }
 
 fn check_allowed(op: &ExecOp, session: &Session) -> Result<(), SolveError> {

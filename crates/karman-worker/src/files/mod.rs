@@ -1,6 +1,6 @@
 //! COPY, ADD, WORKDIR and their like: file actions that become one new layer, without a mount.
 
-mod copy;
+mod copying;
 mod mode;
 mod seed;
 mod selection;
@@ -11,7 +11,8 @@ use std::path::{Component, Path, PathBuf};
 
 use karman_control::{Cause, SolveError};
 use karman_llb::{FileAction, FileOp, Mkdir, Mkfile, Owner as LlbOwner, Principal, Remove, Symlink};
-use karman_snapshot::{Attrs, LayerWriter, View};
+use karman_snapshot::digest::{Selection, stat_identity};
+use karman_snapshot::{Attrs, CopyOptions, LayerWriter, View, copy};
 use karman_sys::fs::{Owner, Time};
 
 pub(crate) use seed::{CacheSeed, seed_cache_mount};
@@ -21,8 +22,9 @@ use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::OrFail as _;
 use crate::exec::{read_database, users};
-use crate::layers::{Windows, commit, windows_of};
-use crate::solve::Output;
+use crate::layers::{Windows, commit, commit_dated, windows_of};
+use crate::solve::{ContextDir, Output};
+use crate::sources::context_view;
 
 /// Runs the actions in order; gives the base's chain with the new layer on top.
 pub(crate) fn run(engine: &Engine, op: &FileOp, inputs: &[Output]) -> Result<Chain, SolveError> {
@@ -45,6 +47,29 @@ pub(crate) fn run(engine: &Engine, op: &FileOp, inputs: &[Output]) -> Result<Cha
     actor.writer.finish().or_fail(Cause::Store, "finish a layer")?;
     let mut chain = base;
     chain.push(commit(active, &windows, "file")?);
+    Ok(chain)
+}
+
+/// A directory of the caller as a layer, for mounts: what is ignored must not be seen, and
+/// everything belongs to root. Remembered by what `stat` says of the files.
+pub(crate) fn materialise(engine: &Engine, context: &ContextDir) -> Result<Chain, SolveError> {
+    let doing = "copy the context for a mount";
+    let view = context_view(context)?;
+    let all = Selection::default();
+    let identity = stat_identity(&view, Path::new("/"), &all).or_fail(Cause::Input, doing)?;
+    let key = karman_oci::Digest::sha256_of(format!("context-layer {identity}").as_bytes());
+    if let Some(chain) = engine.records().by_definition(&key)? {
+        return Ok(chain);
+    }
+    let active = engine.snapshots().prepare(&[]).or_fail(Cause::Store, doing)?;
+    let empty = View::of_layers(&[]).or_fail(Cause::Engine, doing)?;
+    let mut writer = active.writer(&empty).or_fail(Cause::Store, doing)?;
+    let options = CopyOptions { dir_contents: true, create_dest_path: true, ..CopyOptions::default() };
+    copy(&view, Path::new("/"), &mut writer, Path::new("/"), &options)
+        .and_then(|_| writer.finish())
+        .or_fail(Cause::Input, doing)?;
+    let chain = vec![commit_dated(active, "context")?];
+    engine.records().alias(&key, &chain)?;
     Ok(chain)
 }
 
@@ -93,7 +118,7 @@ impl Actor<'_> {
     fn remove(&mut self, remove: &Remove) -> Result<(), SolveError> {
         let doing = format!("remove `{}`", remove.path);
         let paths = if remove.allow_wildcard {
-            copy::resolve_wildcards(self.writer.view(), &remove.path, false)?
+            copying::resolve_wildcards(self.writer.view(), &remove.path, false)?
         } else {
             vec![PathBuf::from(&remove.path)]
         };

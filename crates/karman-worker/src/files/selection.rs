@@ -9,7 +9,7 @@ use karman_snapshot::digest::{Selection, tree_digest};
 use karman_snapshot::{Decision, SnapshotError, View, ViewCache};
 
 use super::clean;
-use super::copy::{PathRules, resolve_wildcards};
+use super::copying::{PathRules, resolve_wildcards};
 use crate::engine::Engine;
 use crate::error::OrFail as _;
 

@@ -11,7 +11,7 @@ use karman_llb::HttpSource;
 use karman_net::{Expect, NetError, Request};
 use karman_oci::Digest;
 use karman_snapshot::{Attrs, View};
-use karman_sys::fs::{Owner, Time};
+use karman_sys::fs::{Dir, Owner, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Chain;
@@ -53,15 +53,28 @@ pub(super) fn run(engine: &Engine, http: &HttpSource) -> Result<Chain, SolveErro
     let empty = View::of_layers(&[]).or_fail(Cause::Engine, "open an empty view")?;
     let mut writer = active.writer(&empty).or_fail(Cause::Store, "prepare a layer")?;
     let name = http.filename.as_deref().unwrap_or(&known.name);
+    if !is_file_name(name) {
+        return Err(SolveError::new(Cause::Input, format!("`{name}` is not a file name")));
+    }
     let attrs = Attrs {
         mode: http.mode.unwrap_or(DEFAULT_MODE),
         owner: Owner { uid: 0, gid: 0 },
         mtime: Time::from_secs(known.modified.unwrap_or(0)),
     };
-    let mut file = engine.store().open_blob(&known.digest).map_err(store_error)?;
-    let written = writer.put_reader(&Path::new("/").join(name), &mut file, attrs);
-    written.and_then(|()| writer.finish()).or_fail(Cause::Store, "store the file")?;
+    let path = Path::new("/").join(name);
+    let placed = writer.put_file(&path, &[], attrs).and_then(|()| writer.finish());
+    placed.or_fail(Cause::Store, "store the file")?;
+    fill(engine, &known.digest, &active.fs().join(name), attrs.mtime)?;
     Ok(vec![commit_dated(active, "http")?])
+}
+
+/// Fills the empty file at `path` with a blob; it may be larger than memory.
+fn fill(engine: &Engine, digest: &Digest, path: &Path, mtime: Time) -> Result<(), SolveError> {
+    let doing = "store the file";
+    let mut from = engine.store().open_blob(digest).map_err(store_error)?;
+    let mut to = std::fs::OpenOptions::new().write(true).open(path).or_fail(Cause::Store, doing)?;
+    std::io::copy(&mut from, &mut to).or_fail(Cause::Store, doing)?;
+    Dir::utimens_fd(&to, mtime).or_fail(Cause::Store, doing)
 }
 
 fn known(engine: &Engine, url: &str) -> Result<Option<Known>, SolveError> {
@@ -144,6 +157,11 @@ fn net_error(error: &NetError) -> SolveError {
     }
 }
 
+/// Whether a name stays in its directory.
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != ".."
+}
+
 /// The server's `filename=`, else the last part of the URL's path.
 fn file_name(disposition: Option<&str>, url: &str) -> String {
     let named = disposition.and_then(|d| {
@@ -153,7 +171,7 @@ fn file_name(disposition: Option<&str>, url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or(url);
     let path = path.split_once("://").map_or(path, |(_, rest)| rest);
     let last = path.split_once('/').and_then(|(_, p)| p.rsplit('/').next()).unwrap_or("");
-    let fine = |n: &String| !n.is_empty() && !n.contains('/') && n != "." && n != "..";
+    let fine = |n: &String| is_file_name(n);
     named
         .filter(fine)
         .or_else(|| Some(last.to_owned()).filter(fine))

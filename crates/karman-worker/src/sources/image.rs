@@ -3,10 +3,14 @@
 use std::sync::Mutex;
 
 use karman_control::{Cause, Event, ResolvedImage, SolveError};
+use karman_exporter::unpack::{
+    Limits, LowerLayers, Ownership, UnpackOptions, unpack_layer as unpack_layer_blob,
+};
 use karman_llb::{ImageSource, SourceOp};
 use karman_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
 use karman_registry::RegistryError;
 use karman_snapshot::SnapshotId;
+use karman_sys::fs::Dir;
 
 use crate::cache::Chain;
 use crate::engine::Engine;
@@ -116,7 +120,16 @@ pub(super) fn unpack_image(
     });
     let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let lost = || SolveError::new(Cause::Engine, "a layer was not unpacked");
-    done.into_iter().map(|slot| slot.ok_or_else(lost)?).collect()
+    let mut chain = Chain::new();
+    for (slot, (descriptor, diff_id)) in done.into_iter().zip(&work) {
+        chain.push(match slot.ok_or_else(lost)? {
+            Ok(id) => id,
+            // A layer may hold hard links to files of the layers below.
+            Err(_) if !chain.is_empty() => unpack_layer(engine, descriptor, diff_id, &chain, events)?,
+            Err(e) => return Err(e),
+        });
+    }
+    Ok(chain)
 }
 
 fn layer(
@@ -134,11 +147,36 @@ fn layer(
     }
     progress(events, descriptor, 0);
     get(descriptor)?;
-    let active = snapshots.prepare(&[]).or_fail(Cause::Store, "prepare a layer")?;
-    let report = karman_exporter::unpack::unpack_blob(store, descriptor, diff_id, active.fs())
-        .or_fail(Cause::Fetch, &format!("unpack layer {}", descriptor.digest))?;
-    for warning in report.warnings {
-        events.warn(warning);
+    unpack_layer(engine, descriptor, diff_id, &Chain::new(), events)
+}
+
+/// Unpacks a blob of the store over the layers below it, verified against its diff id.
+fn unpack_layer(
+    engine: &Engine,
+    descriptor: &Descriptor,
+    diff_id: &Digest,
+    below: &Chain,
+    events: &StepEvents,
+) -> Result<SnapshotId, SolveError> {
+    let (store, snapshots) = (engine.store(), engine.snapshots());
+    let doing = format!("unpack layer {}", descriptor.digest);
+    let lowers = snapshots.lowers(below).or_fail(Cause::Store, &doing)?;
+    let dirs: Result<Vec<Dir>, _> = lowers.iter().map(Dir::open).collect();
+    let dirs = dirs.or_fail(Cause::Store, &doing)?;
+    let dirs: Vec<&Dir> = dirs.iter().collect();
+    let lower = LowerLayers(&dirs);
+    let active = snapshots.prepare(below).or_fail(Cause::Store, &doing)?;
+    let into = Dir::open(active.fs()).or_fail(Cause::Store, &doing)?;
+    let options = UnpackOptions {
+        expected: Some(*diff_id),
+        lower: if below.is_empty() { None } else { Some(&lower) },
+        limits: Limits::default(),
+        ownership: Ownership::Exact,
+    };
+    let blob = store.open_blob(&descriptor.digest).map_err(store_error)?;
+    let report = unpack_layer_blob(blob, &into, &options).or_fail(Cause::Fetch, &doing)?;
+    for warning in report.warnings.first {
+        events.warn(format!("`{}` of the image is left out: {:?}", warning.path, warning.missing));
     }
     progress(events, descriptor, descriptor.size);
     let id = commit_dated(active, "image")?;

@@ -42,12 +42,12 @@ pub(super) fn resolve(
 ) -> Result<ResolvedImage, SolveError> {
     let (opened, wanted, path) = open(layout, session)?;
     let doing = format!("read OCI layout `{}`", path.display());
-    let top = opened.find(&wanted).or_fail(Cause::Input, &doing)?;
+    let top = opened.resolve(Some(wanted.as_str()).filter(|w| !w.is_empty())).or_fail(Cause::Input, &doing)?;
     let manifest = opened.select(&top, platform).or_fail(Cause::Input, &doing)?;
-    opened.import(&manifest, engine.store()).or_fail(Cause::Input, &doing)?;
+    opened.import_blob(&manifest.digest, engine.store()).or_fail(Cause::Input, &doing)?;
     let parsed: karman_oci::Manifest =
         crate::images::read_document(engine.store(), &manifest.digest)?;
-    opened.import(&parsed.config, engine.store()).or_fail(Cause::Input, &doing)?;
+    opened.import_blob(&parsed.config.digest, engine.store()).or_fail(Cause::Input, &doing)?;
     let config = super::image::config_of(engine, &manifest.digest)?;
     let source = OciLayoutSource { name: layout.name.clone(), manifest: Some(manifest.digest) };
     Ok(ResolvedImage { source: SourceOp::OciLayout(source), digest: top.digest, config })
@@ -63,7 +63,7 @@ pub(super) fn run(
     let manifest = super::pinned(layout.manifest, &layout.name)?;
     super::image::unpack_image(engine, &manifest, events, &|descriptor| {
         let doing = format!("read OCI layout `{}`", path.display());
-        opened.import(descriptor, engine.store()).or_fail(Cause::Input, &doing)
+        opened.import_blob(&descriptor.digest, engine.store()).or_fail(Cause::Input, &doing)
     })
 }
 

@@ -21,7 +21,8 @@ use crate::engine::Engine;
 use crate::exec::StepEvents;
 use crate::solve::Output;
 
-pub(crate) use local::{context_filter, context_view};
+pub(crate) use image::LAYER_ORIGIN;
+pub(crate) use local::context_view;
 
 /// What was resolved in the life of an engine: the same question gets the same answer.
 #[derive(Default)]
@@ -79,6 +80,23 @@ pub(crate) fn identify(
 fn pinned(manifest: Option<Digest>, name: &str) -> Result<Digest, SolveError> {
     manifest.ok_or_else(|| {
         SolveError::new(Cause::Engine, format!("image `{name}` reached the solver without a digest"))
+    })
+}
+
+/// The layers of an image whose blobs are in the store.
+pub(crate) fn stored_image(
+    engine: &Engine,
+    manifest: &Digest,
+    events: &StepEvents,
+) -> Result<crate::cache::Chain, SolveError> {
+    image::unpack_image(engine, manifest, events, &|descriptor| {
+        match engine.store().contains(&descriptor.digest).map_err(crate::error::store)? {
+            true => Ok(()),
+            false => {
+                let message = format!("layer {} of the image is gone", descriptor.digest);
+                Err(SolveError::new(Cause::Store, message).with_hint("build or pull the image again"))
+            }
+        }
     })
 }
 

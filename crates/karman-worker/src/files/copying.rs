@@ -110,7 +110,9 @@ impl Actor<'_> {
             None => None,
         };
         let time = self.engine.epoch_time();
-        let target = unpack::Target { dest: Path::new(&action.dest), owner, created: time };
+        let snapshots = self.engine.snapshots();
+        let dest = Path::new(&action.dest);
+        let target = unpack::Target { snapshots, dest, owner, created: time };
         unpack::archive(source, path, &mut self.writer, &target)
     }
 }

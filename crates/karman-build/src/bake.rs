@@ -1,0 +1,171 @@
+//! A bake target as a [`TargetSpec`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use karman_bake::{Output, Target};
+use karman_control::{Export, OutputKind, OutputSpec};
+use karman_oci::Platform;
+
+use crate::error::{PlanError, Problem};
+use crate::location::{Location, is_http};
+use crate::spec::{STDIN, SecretSpec, SshSpec, TargetSpec};
+use crate::units::{parse_size, parse_ulimit};
+
+/// The file bake names by default.
+const DEFAULT_DOCKERFILE: &str = "Dockerfile";
+/// bake's prefix for paths below the working directory.
+const CWD: &str = "cwd://";
+
+/// The attributes of a resolved bake target. A target that is only linked has no tags and goes
+/// nowhere. `cache-from` and `cache-to` mean nothing here (the local cache is always used), `pull`
+/// and `entitlements` are the caller's to heed.
+///
+/// # Errors
+/// [`PlanError::Usage`] for a value that cannot be read, and for what Karman cannot do yet:
+/// pushing, policies, methods other than `build`, annotations of anything but the manifest.
+pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
+    let bad = |message: String, hint: &str| {
+        PlanError::usage(format!("target `{name}`: {message}"), hint)
+    };
+    if let Some(call) = target.call.as_deref().filter(|c| !c.is_empty() && *c != "build") {
+        return Err(bad(format!("`call = \"{call}\"` is not a build"), "leave `call` out"));
+    }
+    if !target.policy.is_empty() {
+        return Err(bad("`policy` is not supported".to_owned(), "leave `policy` out"));
+    }
+    let context = target.context.clone().unwrap_or_else(|| ".".to_owned());
+    let mut spec = TargetSpec {
+        name: name.to_owned(),
+        dockerfile: dockerfile(target, &context),
+        dockerfile_inline: target.dockerfile_inline.clone(),
+        context,
+        stage: target.target.clone(),
+        build_args: target.args.iter().map(|(k, v)| (k.clone(), Some(v.clone()))).collect(),
+        labels: target.labels.clone(),
+        contexts: target.contexts.clone(),
+        annotations: annotations(target).map_err(|why| bad(why, "want `KEY=VALUE`"))?,
+        no_cache: target.no_cache.unwrap_or(false),
+        no_cache_filter: target.no_cache_filter.clone(),
+        network: target.network.clone(),
+        extra_hosts: target.extra_hosts.iter().map(|(h, a)| (h.clone(), a.clone())).collect(),
+        secrets: target.secret.iter().map(secret).collect(),
+        ssh: target.ssh.iter().map(ssh).collect(),
+        ..TargetSpec::default()
+    };
+    for text in &target.platforms {
+        let platform = Platform::parse(text).map_err(|e| bad(e.to_string(), "as in `linux/amd64`"))?;
+        spec.platforms.push(platform);
+    }
+    if let Some(size) = &target.shm_size {
+        let bytes = parse_size(size);
+        spec.shm_size = bytes.ok_or_else(|| bad(format!("`{size}` is not a size"), "as in `128m`"))?;
+    }
+    for text in &target.ulimits {
+        let wrong = || bad(format!("`{text}` is not a limit"), "as in `nofile=1024:2048`");
+        spec.ulimits.push(parse_ulimit(text).ok_or_else(wrong)?);
+    }
+    if !target.linked {
+        spec.tags.clone_from(&target.tags);
+        for output in &target.output {
+            spec.exports.push(export(output).map_err(|p| placed(name, p))?);
+        }
+    }
+    Ok(spec)
+}
+
+/// The Dockerfile's path; bake means it relative to a local context, [`TargetSpec`] to the working
+/// directory. `None` is the default one.
+fn dockerfile(target: &Target, context: &str) -> Option<String> {
+    let written = target.dockerfile.as_deref().filter(|f| *f != DEFAULT_DOCKERFILE)?;
+    if let Some(rest) = written.strip_prefix(CWD) {
+        return Some(rest.to_owned());
+    }
+    // Whether a directory bears the name of a git repository is found out later; the prefixes
+    // that need a look are no sane names of directories.
+    let location = Location::parse(context, false, |_| false);
+    match location {
+        Ok(Location::Path(dir)) if written != STDIN && !is_http(written) => {
+            Some(Path::new(&dir).join(written).to_string_lossy().into_owned())
+        }
+        _ => Some(written.to_owned()),
+    }
+}
+
+fn secret(secret: &karman_bake::Secret) -> SecretSpec {
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    SecretSpec {
+        id: secret.id.clone(),
+        src: given(&secret.src).map(PathBuf::from),
+        env: given(&secret.env),
+    }
+}
+
+fn ssh(ssh: &karman_bake::Ssh) -> SshSpec {
+    SshSpec { id: ssh.id.clone(), paths: ssh.paths.iter().map(PathBuf::from).collect() }
+}
+
+/// `[TYPE[PLATFORM]:]KEY=VALUE`; keys may hold colons, types may be a list.
+fn annotations(target: &Target) -> Result<BTreeMap<String, String>, String> {
+    let mut out = BTreeMap::new();
+    for text in &target.annotations {
+        let wrong = || format!("`{text}` is not an annotation");
+        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+        let key = match key.split_once(':') {
+            Some((kinds, rest)) if is_kinds(kinds) => {
+                if !kinds.split(',').any(|kind| kind == "manifest") {
+                    return Err(format!("`{text}`: only manifests can be annotated"));
+                }
+                rest
+            }
+            _ => key,
+        };
+        if key.is_empty() {
+            return Err(wrong());
+        }
+        out.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(out)
+}
+
+fn is_kinds(text: &str) -> bool {
+    let kind = |part: &str| {
+        let name = part.split('[').next().unwrap_or(part);
+        matches!(name, "manifest" | "index" | "manifest-descriptor" | "index-descriptor")
+    };
+    text.split(',').all(kind)
+}
+
+fn export(output: &Output) -> Result<Export, Problem> {
+    let unsupported = || {
+        Problem::usage_hint(
+            "pushing to a registry is not supported yet",
+            "use `type=oci,dest=…` or `type=image`, and push the result with another tool",
+        )
+    };
+    let mut attributes = output.attrs.clone();
+    let push = attributes.remove("push");
+    attributes.remove("push-by-digest");
+    if output.kind == "registry" || push.is_some_and(|p| !matches!(p.as_str(), "false" | "0")) {
+        return Err(unsupported());
+    }
+    // docker's exporter without a place loads the image, which here is the local store.
+    let kind = match output.kind.as_str() {
+        "docker" if output.dest.is_empty() => "image",
+        kind => kind,
+    };
+    let mut spec = OutputSpec::parse(&format!("type={kind}"))
+        .map_err(|e| Problem::usage(e.to_string()))?;
+    if !output.dest.is_empty() {
+        spec.dest = Some(output.dest.clone());
+    }
+    if output.kind == "docker" && spec.kind == OutputKind::Image {
+        attributes.entry("oci-mediatypes".to_owned()).or_insert_with(|| "false".to_owned());
+    }
+    spec.attributes = attributes;
+    spec.bind().map_err(|e| Problem::usage(e.to_string()))
+}
+
+fn placed(name: &str, problem: Problem) -> PlanError {
+    crate::error::gather(vec![(name.to_owned(), problem)], karman_diag::SourceMap::new(), true)
+}

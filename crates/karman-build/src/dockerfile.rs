@@ -1,0 +1,228 @@
+//! Finding, reading and parsing Dockerfiles. Each one is parsed once, however many targets use it.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use karman_diag::Diagnostic;
+use karman_dockerfile::instruction::Dockerfile;
+use karman_dockerfile::{MAX_SOURCE_BYTES, parse};
+use karman_llb::VertexDigest;
+
+use crate::context::Place;
+use crate::error::{Problem, Step};
+use crate::files::{Read, candidates, read_bounded, shown, tidy};
+use crate::location::is_http;
+use crate::plan::Planner;
+use crate::spec::{STDIN, TargetSpec};
+
+/// The default name, and the one tried after it.
+const DEFAULT_NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
+
+/// Where a Dockerfile's text comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Origin {
+    /// A local file, canonical.
+    File(PathBuf),
+    /// A file in something remote.
+    Inside(VertexDigest, String),
+    /// A URL.
+    Url(String),
+    /// Standard input.
+    Stdin,
+    /// The text itself.
+    Inline(String),
+}
+
+/// A Dockerfile that was read.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    tree: Option<Dockerfile>,
+    errors: Vec<Diagnostic>,
+}
+
+/// A Dockerfile without errors.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    parsed: Rc<Parsed>,
+    /// Where it is, where it is a local file: its ignore file lies beside it.
+    pub(crate) path: Option<PathBuf>,
+}
+
+impl Loaded {
+    /// The tree.
+    pub(crate) fn tree(&self) -> Step<&Dockerfile> {
+        let lost = || Problem::Found(self.parsed.errors.clone());
+        self.parsed.tree.as_ref().ok_or_else(lost)
+    }
+}
+
+impl Planner<'_> {
+    /// Finds, reads and parses the Dockerfile of a target.
+    pub(crate) fn dockerfile(&mut self, spec: &TargetSpec, place: &Place) -> Step<Loaded> {
+        if let Some(text) = &spec.dockerfile_inline {
+            let origin = Origin::Inline(text.clone());
+            return self.parsed(origin, "Dockerfile (inline)", |_| Ok(text.clone().into_bytes()));
+        }
+        let written = spec.dockerfile.as_deref();
+        if let Some(url) = written.filter(|f| is_http(f)) {
+            return self.from_url(url);
+        }
+        match (place, written) {
+            (Place::StdinDockerfile, None) => self.from_stdin(),
+            (Place::StdinDockerfile, Some(_)) => Err(Problem::usage_hint(
+                "there are two Dockerfiles: one from standard input and one from `-f`",
+                "name a directory as context, or leave `-f` out",
+            )),
+            (_, Some(STDIN)) if spec.context == STDIN => {
+                Err(Problem::usage("context and Dockerfile cannot both be standard input"))
+            }
+            (_, Some(STDIN)) => self.from_stdin(),
+            (Place::Directory { path, is_unpacked }, _) => {
+                let base = if *is_unpacked { path } else { &self.facts.cwd };
+                let file = written.map(|f| base.join(f));
+                self.from_directory(&path.clone(), file)
+            }
+            (Place::Fetched { text, vertex }, _) => {
+                let origin = Origin::Inside(*vertex, String::new());
+                self.parsed(origin, "Dockerfile (remote)", |_| Ok(text.clone()))
+            }
+            (Place::Vertex(vertex), _) => self.from_vertex(Some(*vertex), written, spec),
+            (Place::Image(location), _) => {
+                let platform = crate::lowering::first_platform(spec);
+                let root = self.image_root(&spec.name, location, &platform)?;
+                self.from_vertex(root, written, spec)
+            }
+        }
+    }
+
+    fn from_stdin(&mut self) -> Step<Loaded> {
+        self.parsed(Origin::Stdin, "Dockerfile (standard input)", |planner| {
+            Ok(planner.stdin_bytes()?.to_vec())
+        })
+    }
+
+    fn from_url(&mut self, url: &str) -> Step<Loaded> {
+        let shown = crate::git::shown(url);
+        self.parsed(Origin::Url(url.to_owned()), &shown, |planner| {
+            let vertex = planner.http_source(url, "[internal] load remote Dockerfile");
+            let read = planner.read_remote(vertex, crate::context::HTTP_FILE, MAX_SOURCE_BYTES as u64)?;
+            read.ok_or_else(|| Problem::input(format!("`{shown}` has no content")))
+        })
+    }
+
+    /// A Dockerfile of the caller: `file`, or the default one of `context`.
+    fn from_directory(&mut self, context: &Path, file: Option<PathBuf>) -> Step<Loaded> {
+        let wanted = tidy(&file.unwrap_or_else(|| context.join(DEFAULT_NAMES[0])));
+        let is_default = wanted.file_name().is_some_and(|n| n == DEFAULT_NAMES[0]);
+        let other = is_default.then(|| wanted.with_file_name(DEFAULT_NAMES[1]));
+        for path in [Some(wanted.clone()), other].into_iter().flatten() {
+            // A pipe of a shell (`-f <(…)`) exists but has no canonical name.
+            if !path.exists() {
+                continue;
+            }
+            let canonical = fs_err::canonicalize(&path).unwrap_or_else(|_| path.clone());
+            let name = shown(&path, &self.facts.cwd);
+            let origin = Origin::File(canonical);
+            let mut loaded = self.parsed(origin, &name, |_| read_file(&path, &name))?;
+            loaded.path = Some(path);
+            return Ok(loaded);
+        }
+        let dir = wanted.parent().filter(|d| d.is_dir()).unwrap_or(context);
+        Err(missing(&shown(&wanted, &self.facts.cwd), candidates_below(dir, &self.facts.cwd)))
+    }
+
+    fn from_vertex(
+        &mut self,
+        vertex: Option<VertexDigest>,
+        written: Option<&str>,
+        spec: &TargetSpec,
+    ) -> Step<Loaded> {
+        let wanted = written.unwrap_or(DEFAULT_NAMES[0]);
+        let clean = karman_pattern::clean(&format!("/{wanted}"));
+        let is_default = clean.rsplit('/').next() == Some(DEFAULT_NAMES[0]);
+        let stem = clean.strip_suffix(DEFAULT_NAMES[0]).filter(|_| is_default);
+        let other = stem.map(|stem| format!("{stem}{}", DEFAULT_NAMES[1]));
+        let Some(vertex) = vertex else {
+            return Err(missing(&clean, Vec::new()));
+        };
+        for path in [Some(clean.clone()), other].into_iter().flatten() {
+            let origin = Origin::Inside(vertex, path.clone());
+            if self.dockerfiles.contains_key(&origin) {
+                return self.parsed(origin, "", |_| Ok(Vec::new()));
+            }
+            if let Some(bytes) = self.read_remote(vertex, &path, MAX_SOURCE_BYTES as u64)? {
+                return self.parsed(origin, path.trim_start_matches('/'), |_| Ok(bytes));
+            }
+        }
+        let context = crate::git::shown(&spec.context);
+        Err(Problem::input_hint(
+            format!("there is no `{}` in `{context}`", clean.trim_start_matches('/')),
+            "`-f` names the Dockerfile inside the remote context",
+        ))
+    }
+
+    /// The parsed text; `read` is asked only where it is not known.
+    fn parsed(
+        &mut self,
+        origin: Origin,
+        name: &str,
+        read: impl FnOnce(&mut Self) -> Step<Vec<u8>>,
+    ) -> Step<Loaded> {
+        let parsed = match self.dockerfiles.get(&origin) {
+            Some(known) => Rc::clone(known),
+            None => {
+                let bytes = read(self)?;
+                let parsed = Rc::new(self.parse(name, bytes)?);
+                self.dockerfiles.insert(origin, Rc::clone(&parsed));
+                parsed
+            }
+        };
+        if !parsed.errors.is_empty() {
+            return Err(Problem::Found(parsed.errors.clone()));
+        }
+        Ok(Loaded { parsed, path: None })
+    }
+
+    fn parse(&mut self, name: &str, bytes: Vec<u8>) -> Step<Parsed> {
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            Problem::input(format!("`{name}` is not UTF-8 text: byte {at} is malformed"))
+        })?;
+        let file = self.sources.add(name, text.as_str());
+        let (tree, found) = parse(&text, file);
+        let (mut errors, warnings): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(Diagnostic::is_error);
+        for error in errors.iter_mut().filter(|e| e.span.is_none()) {
+            error.message = format!("`{name}`: {}", error.message);
+        }
+        self.warn(warnings);
+        Ok(Parsed { tree, errors })
+    }
+}
+
+fn read_file(path: &Path, name: &str) -> Step<Vec<u8>> {
+    match read_bounded(path, MAX_SOURCE_BYTES) {
+        Ok(Read::Bytes(bytes)) => Ok(bytes),
+        Ok(Read::TooLarge) => {
+            let message = format!("`{name}` exceeds the maximum size of {MAX_SOURCE_BYTES} bytes");
+            Err(Problem::input(message))
+        }
+        Ok(Read::Missing) => Err(missing(name, Vec::new())),
+        Err(e) => Err(Problem::input(format!("read `{name}`: {e}"))),
+    }
+}
+
+fn candidates_below(dir: &Path, cwd: &Path) -> Vec<String> {
+    candidates(dir).into_iter().map(|name| shown(&dir.join(name), cwd)).collect()
+}
+
+fn missing(name: &str, candidates: Vec<String>) -> Problem {
+    let message = format!("there is no Dockerfile at `{name}`");
+    match candidates.as_slice() {
+        [] => Problem::input_hint(message, "name the Dockerfile with `-f`"),
+        found => {
+            let list: Vec<String> = found.iter().map(|c| format!("`{c}`")).collect();
+            Problem::input_hint(message, format!("found {}; name one with `-f`", list.join(", ")))
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! One target for all its platforms.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use karman_control::{Export, ImageResult, TargetResult};
+use karman_diag::Diagnostic;
+use karman_dockerfile::lower::{Lowered, Options, lower};
+use karman_llb::{ExtraHost, Network};
+use karman_oci::{Platform, Reference};
+
+use crate::context::Place;
+use crate::dockerfile::Loaded;
+use crate::error::{Problem, Step};
+use crate::plan::Planner;
+use crate::resolver::Bases;
+use crate::spec::TargetSpec;
+
+/// The build argument and variable that date the build.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The address that stands for the host.
+const HOST_GATEWAY: &str = "host-gateway";
+
+/// The first platform of a target.
+pub(crate) fn first_platform(spec: &TargetSpec) -> Platform {
+    spec.platforms.first().cloned().unwrap_or_else(Platform::host)
+}
+
+impl Planner<'_> {
+    /// Plans one target; its images are known to targets that link it from then on.
+    pub(crate) fn target(&mut self, spec: &TargetSpec) -> Step<TargetResult> {
+        let known = self.graph.len();
+        self.borrow(spec)?;
+        let mut result = TargetResult {
+            name: spec.name.clone(),
+            images: Vec::new(),
+            tags: tags(spec)?,
+            exports: spec.exports.iter().map(|e| self.placed(e)).collect(),
+            annotations: spec.annotations.clone(),
+        };
+        let place = self.main_place(spec)?;
+        let dockerfile = self.dockerfile(spec, &place)?;
+        let platforms = match spec.platforms.as_slice() {
+            [] => vec![Platform::host()],
+            some => some.to_vec(),
+        };
+        let mut unused = BTreeSet::new();
+        for platform in platforms {
+            let lowered = self.lower(spec, &place, &dockerfile, platform)?;
+            unused.extend(lowered.unused_args.iter().cloned());
+            result.images.push(self.finish(spec, lowered));
+        }
+        self.warn_unused(spec, &unused);
+        if self.is_prefixed {
+            crate::names::prefix(&mut self.graph, known, &spec.name);
+        }
+        self.done.insert(spec.name.clone(), result.images.clone());
+        Ok(result)
+    }
+
+    fn lower(
+        &mut self,
+        spec: &TargetSpec,
+        place: &Place,
+        dockerfile: &Loaded,
+        platform: Platform,
+    ) -> Step<Lowered> {
+        let mut options = self.options(spec, platform)?;
+        let platform = options.target_platform.clone();
+        options.main_context = self.main_input(spec, place, dockerfile, &platform)?;
+        for name in spec.contexts.keys() {
+            let context = self.named(spec, name, &platform)?;
+            options.contexts.insert(name.clone(), context);
+        }
+        let bases = Bases::new(self.backend, self.session, &self.images);
+        lower(dockerfile.tree()?, &options, &bases, &mut self.graph).map_err(|mut found| {
+            match bases.failure() {
+                Some((cause, hints)) => {
+                    if let Some(last) = found.pop() {
+                        found.push(hints.into_iter().fold(last, Diagnostic::with_hint));
+                    }
+                    Problem::Unresolved(found, cause)
+                }
+                None => Problem::Found(found),
+            }
+        })
+    }
+
+    fn options(&self, spec: &TargetSpec, platform: Platform) -> Step<Options> {
+        let mut options = Options::new(platform);
+        options.build_platform = Platform::host();
+        options.implicit_platform = spec.platforms.is_empty();
+        options.multi_platform = spec.platforms.len() > 1;
+        options.target.clone_from(&spec.stage);
+        options.build_args = self.build_args(spec);
+        options.labels.clone_from(&spec.labels);
+        options.no_cache = spec.no_cache;
+        options.no_cache_filter.clone_from(&spec.no_cache_filter);
+        options.network = network(spec)?;
+        options.extra_hosts = extra_hosts(spec)?;
+        options.shm_size = spec.shm_size;
+        options.ulimits.clone_from(&spec.ulimits);
+        Ok(options)
+    }
+
+    /// Arguments with their values; one without a value anywhere is not given at all.
+    fn build_args(&self, spec: &TargetSpec) -> BTreeMap<String, String> {
+        let value = |name: &String, given: &Option<String>| {
+            given.clone().or_else(|| self.facts.env.get(name).cloned())
+        };
+        let args = spec.build_args.iter();
+        let mut args: BTreeMap<String, String> =
+            args.filter_map(|(name, given)| Some((name.clone(), value(name, given)?))).collect();
+        // As buildx does it, so that an `ARG` of that name sees the value too.
+        if let Some(epoch) = self.facts.env.get(EPOCH).filter(|v| !v.is_empty()) {
+            args.entry(EPOCH.to_owned()).or_insert_with(|| epoch.clone());
+        }
+        args
+    }
+
+    fn finish(&mut self, spec: &TargetSpec, lowered: Lowered) -> ImageResult {
+        self.warn(lowered.warnings);
+        self.date(spec, lowered.epoch);
+        for (name, value) in lowered.proxy {
+            // Both cases, else the caller's own variable of the other case would win in a step.
+            self.session.proxies.variables.insert(name.to_uppercase(), value.clone());
+            self.session.proxies.variables.insert(name, value);
+        }
+        let mut config = lowered.config;
+        config.rootfs.diff_ids.clear();
+        ImageResult { platform: lowered.platform, root: lowered.root, config }
+    }
+
+    /// The epoch of the whole request is the first one found.
+    fn date(&mut self, spec: &TargetSpec, epoch: Option<i64>) {
+        match (self.epoch, epoch) {
+            (None, Some(_)) => self.epoch = epoch,
+            (Some(first), Some(other)) if first != other => {
+                let message = format!(
+                    "target `{}` asks for {EPOCH} {other}, but the build is dated {first}",
+                    spec.name
+                );
+                let warning = Diagnostic::warning(message, None)
+                    .with_hint("build the targets one by one to date them differently");
+                self.warn(vec![warning]);
+            }
+            _ => {}
+        }
+    }
+
+    fn warn_unused(&mut self, spec: &TargetSpec, unused: &BTreeSet<String>) {
+        // An argument taken from the environment was not asked to be used.
+        let given = unused.iter().filter(|name| spec.build_args.contains_key(*name));
+        let names: Vec<String> = given.map(|name| format!("`{name}`")).collect();
+        if names.is_empty() {
+            return;
+        }
+        let list = names.join(", ");
+        let message = match self.is_prefixed {
+            true => format!("target `{}`: build arguments were not consumed: {list}", spec.name),
+            false => format!("build arguments were not consumed: {list}"),
+        };
+        self.warn(vec![Diagnostic::warning(message, None)]);
+    }
+
+    fn placed(&self, export: &Export) -> Export {
+        let dest = export.dest.as_ref().map(|dest| self.facts.cwd.join(dest));
+        Export { dest, ..export.clone() }
+    }
+}
+
+fn tags(spec: &TargetSpec) -> Step<Vec<String>> {
+    let full = |tag: &String| match Reference::parse(tag) {
+        Ok(reference) if reference.digest.is_some() => {
+            Err(Problem::usage(format!("tag `{tag}` must not have a digest")))
+        }
+        Ok(reference) => Ok(reference.to_string()),
+        Err(e) => Err(Problem::usage(format!("tag: {e}"))),
+    };
+    spec.tags.iter().map(full).collect()
+}
+
+fn network(spec: &TargetSpec) -> Step<Network> {
+    match spec.network.as_deref() {
+        None | Some("" | "default" | "sandbox") => Ok(Network::Default),
+        Some("host") => Ok(Network::Host),
+        Some("none") => Ok(Network::None),
+        Some(other) => Err(Problem::usage_hint(
+            format!("unknown network mode `{other}`"),
+            "want `default`, `host` or `none`",
+        )),
+    }
+}
+
+fn extra_hosts(spec: &TargetSpec) -> Step<Vec<ExtraHost>> {
+    let read = |(host, address): &(String, String)| {
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        // Steps share the host's network, where the host is the loopback address.
+        let address = if address == HOST_GATEWAY { "127.0.0.1" } else { address };
+        match address.parse::<std::net::IpAddr>() {
+            Ok(ip) if !host.is_empty() => Ok(ExtraHost { host: host.clone(), address: ip.to_string() }),
+            _ => Err(Problem::usage_hint(
+                format!("invalid host `{host}={address}`"),
+                "want `NAME=ADDRESS`, or `NAME=host-gateway`",
+            )),
+        }
+    };
+    spec.extra_hosts.iter().map(read).collect()
+}

@@ -1,0 +1,252 @@
+//! Layers as blobs, each made once and kept.
+//!
+//! Bucket `layer-blob`: snapshot and recipe → [`Blob`]. A layer that came with an image is shipped
+//! as it came.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use karman_control::{Cause, Compression, CompressionKind, Export, OutputKind, SolveError, SolveRequest};
+use karman_exporter::TimePolicy;
+use karman_exporter::layer::{LayerOptions, recompress, write_layer};
+use karman_llb::{Graph, Op, VertexDigest};
+use karman_oci::{Descriptor, Digest};
+use karman_snapshot::SnapshotId;
+use karman_sys::fs::Dir;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Chain;
+use crate::engine::Engine;
+use crate::error::{OrFail as _, store as store_error};
+use crate::layers::{diff_id_of, name_layer, windows_of};
+use crate::solve::locked;
+use crate::sources::LAYER_ORIGIN;
+
+const BUCKET: &str = "layer-blob";
+
+/// A layer in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Blob {
+    pub(crate) diff_id: Digest,
+    pub(crate) descriptor: Descriptor,
+}
+
+/// Everything that the bytes of a layer blob depend on besides the layer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LayerRecipe {
+    compression: Compression,
+    force: bool,
+    epoch: i64,
+    clamp_later: bool,
+}
+
+impl LayerRecipe {
+    pub(crate) fn of(export: &Export, epoch: Option<i64>) -> Self {
+        Self {
+            compression: export.compression,
+            force: export.force_compression,
+            epoch: epoch.unwrap_or(0),
+            clamp_later: export.rewrite_timestamp && epoch.is_some(),
+        }
+    }
+
+    fn key(&self, id: &SnapshotId) -> String {
+        let Compression { kind, level } = self.compression;
+        format!("{id} {kind:?} {level:?} {} {} {}", self.force, self.epoch, self.clamp_later)
+    }
+}
+
+/// One layer being made: whoever comes second waits for the first.
+type Slot = Arc<Mutex<Option<Blob>>>;
+
+/// Makes blobs of layers while later steps still run.
+pub(crate) struct Compressor {
+    shared: Arc<Shared>,
+    queue: Option<Sender<SnapshotId>>,
+    thread: Option<JoinHandle<()>>,
+    /// Vertices whose layers end up in an image.
+    wanted: BTreeSet<VertexDigest>,
+}
+
+#[derive(Default)]
+struct Shared {
+    slots: Mutex<BTreeMap<String, Slot>>,
+}
+
+impl Compressor {
+    /// Starts the thread, where any output will want blobs.
+    pub(crate) fn start(engine: &Engine, request: &SolveRequest) -> Self {
+        let shared = Arc::new(Shared::default());
+        let is_image = |e: &&Export| {
+            matches!(e.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image)
+        };
+        let mut recipes: Vec<LayerRecipe> = Vec::new();
+        let mut wanted = BTreeSet::new();
+        for target in &request.targets {
+            for export in target.exports.iter().filter(is_image) {
+                recipes.push(LayerRecipe::of(export, request.epoch));
+                let roots = target.images.iter().filter_map(|i| i.root);
+                roots.for_each(|root| shipped(&request.graph, root, &mut wanted));
+            }
+        }
+        recipes.sort();
+        recipes.dedup();
+        if recipes.is_empty() {
+            return Self { shared, queue: None, thread: None, wanted };
+        }
+        let (queue, incoming) = channel::<SnapshotId>();
+        let (engine, theirs) = (engine.clone(), Arc::clone(&shared));
+        let thread = std::thread::spawn(move || {
+            while let Ok(id) = incoming.recv() {
+                for recipe in &recipes {
+                    if engine.cancel_token().is_cancelled() {
+                        return;
+                    }
+                    // A failure shows again, with its vertex, when the export asks for the blob.
+                    let _ = theirs.blob(&engine, &id, recipe);
+                }
+            }
+        });
+        Self { shared, queue: Some(queue), thread: Some(thread), wanted }
+    }
+
+    /// Tells that a vertex has its layers.
+    pub(crate) fn offer(&self, vertex: VertexDigest, chain: &Chain) {
+        if let Some(queue) = &self.queue
+            && self.wanted.contains(&vertex)
+        {
+            for id in chain {
+                // The receiver only ends early when everything is cancelled.
+                let _ = queue.send(id.clone());
+            }
+        }
+    }
+
+    /// The blob of a layer.
+    pub(crate) fn blob(
+        &self,
+        engine: &Engine,
+        id: &SnapshotId,
+        recipe: &LayerRecipe,
+    ) -> Result<Blob, SolveError> {
+        self.shared.blob(engine, id, recipe)
+    }
+}
+
+impl Drop for Compressor {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was already reported by the runtime.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn blob(
+        &self,
+        engine: &Engine,
+        id: &SnapshotId,
+        recipe: &LayerRecipe,
+    ) -> Result<Blob, SolveError> {
+        let slot = Arc::clone(locked(&self.slots).entry(recipe.key(id)).or_default());
+        let mut slot = locked(&slot);
+        if let Some(blob) = &*slot {
+            return Ok(blob.clone());
+        }
+        let blob = make(engine, id, recipe)?;
+        *slot = Some(blob.clone());
+        Ok(blob)
+    }
+}
+
+/// Finds the blob in the store or makes it.
+fn make(engine: &Engine, id: &SnapshotId, recipe: &LayerRecipe) -> Result<Blob, SolveError> {
+    let store = engine.store();
+    if let Some(diff_id) = diff_id_of(store, id)?
+        && let Some(blob) = as_it_came(engine, &diff_id, recipe)?
+    {
+        return Ok(blob);
+    }
+    let key = recipe.key(id);
+    if let Some(bytes) = store.get(BUCKET, &key).map_err(store_error)? {
+        let blob: Blob = serde_json::from_slice(&bytes).or_fail(Cause::Store, "read a record")?;
+        if store.contains(&blob.descriptor.digest).map_err(store_error)? {
+            return Ok(blob);
+        }
+    }
+    let dirs = engine.snapshots().lowers(std::slice::from_ref(id)).or_fail(Cause::Store, "open a layer")?;
+    let Some(path) = dirs.first() else { unreachable!("one layer has one directory") };
+    let dir = Dir::open(path).or_fail(Cause::Store, "open a layer")?;
+    let windows = windows_of(engine.snapshots(), std::slice::from_ref(id))?;
+    let options = options(engine, recipe, windows.pairs());
+    let made = write_layer(&dir, &options, store).or_fail(Cause::Engine, "make a layer")?;
+    let blob = Blob { diff_id: made.diff_id, descriptor: made.descriptor };
+    let bytes = serde_json::to_vec(&blob).or_fail(Cause::Engine, "write a record")?;
+    store.put(BUCKET, &key, &bytes).map_err(store_error)?;
+    name_layer(store, &blob.diff_id, id)?;
+    Ok(blob)
+}
+
+/// A layer of an image as it came, or in the compression that is forced.
+fn as_it_came(
+    engine: &Engine,
+    diff_id: &Digest,
+    recipe: &LayerRecipe,
+) -> Result<Option<Blob>, SolveError> {
+    let store = engine.store();
+    let Some(bytes) = store.get(LAYER_ORIGIN, diff_id.as_bytes()).map_err(store_error)? else {
+        return Ok(None);
+    };
+    let descriptor: Descriptor =
+        serde_json::from_slice(&bytes).or_fail(Cause::Store, "read a record")?;
+    if !store.contains(&descriptor.digest).map_err(store_error)? {
+        return Ok(None);
+    }
+    if !recipe.force || kind_of(&descriptor.media_type) == Some(recipe.compression.kind) {
+        return Ok(Some(Blob { diff_id: *diff_id, descriptor }));
+    }
+    let options = options(engine, recipe, &[]);
+    let made = recompress(store, &descriptor.digest, diff_id, &options, store)
+        .or_fail(Cause::Engine, "compress a layer again")?;
+    Ok(Some(Blob { diff_id: made.diff_id, descriptor: made.descriptor }))
+}
+
+fn kind_of(media_type: &str) -> Option<CompressionKind> {
+    match media_type.rsplit(['.', '+']).next()? {
+        "gzip" => Some(CompressionKind::Gzip),
+        "zstd" => Some(CompressionKind::Zstd),
+        "tar" => Some(CompressionKind::Uncompressed),
+        _ => None,
+    }
+}
+
+fn options<'a>(engine: &Engine, recipe: &LayerRecipe, windows: &'a [(i64, i64)]) -> LayerOptions<'a> {
+    LayerOptions {
+        compression: recipe.compression,
+        times: TimePolicy { epoch: recipe.epoch, windows, clamp_later: recipe.clamp_later },
+        oci_media_types: true,
+        threads: engine.cores(),
+    }
+}
+
+/// The vertices whose layers make up the root filesystem of `root`.
+fn shipped(graph: &Graph, root: VertexDigest, out: &mut BTreeSet<VertexDigest>) {
+    let mut pending = vec![root];
+    while let Some(digest) = pending.pop() {
+        if !out.insert(digest) {
+            continue;
+        }
+        let Some(vertex) = graph.vertex(&digest) else { continue };
+        let below: Vec<usize> = match &vertex.op {
+            Op::Exec(exec) => exec.root.into_iter().collect(),
+            Op::File(file) => file.base.into_iter().collect(),
+            Op::Merge(merge) => merge.inputs.clone(),
+            Op::Source(_) | Op::Diff(_) => Vec::new(),
+        };
+        pending.extend(below.into_iter().filter_map(|i| vertex.inputs.get(i).copied()));
+    }
+}

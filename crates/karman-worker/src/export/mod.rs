@@ -1,0 +1,203 @@
+//! From layers to blobs, manifests and outputs.
+//!
+//! First every blob and document of every target is made, which nobody sees; then the outputs
+//! appear, each whole or not at all; names in the local store move last.
+
+mod blobs;
+mod write;
+
+use std::collections::BTreeMap;
+
+use karman_control::{
+    Cause, Event, Export, ImageResult, OutputKind, SolveError, SolveRequest, SolveResponse,
+    TargetResult, VertexStatus,
+};
+use karman_exporter::image::{ImageLayer, ImageOptions, StoredImage, assemble, assemble_index};
+use karman_llb::VertexDigest;
+use karman_oci::{Descriptor, Digest, History, ImageConfig, Reference};
+
+pub(crate) use blobs::Compressor;
+use blobs::LayerRecipe;
+
+use crate::cache::Chain;
+use crate::error::OrFail as _;
+use crate::solve::{Output, Scene};
+
+/// An output whose blobs exist and which nobody sees yet.
+struct Prepared<'a> {
+    target: &'a TargetResult,
+    export: &'a Export,
+    /// The image or index, for outputs that are images.
+    top: Option<Descriptor>,
+    names: Vec<Reference>,
+    chains: Vec<Chain>,
+}
+
+/// Makes and writes all outputs.
+pub(crate) fn export_all(
+    scene: &Scene<'_>,
+    request: &SolveRequest,
+    outputs: &BTreeMap<VertexDigest, Output>,
+    compressor: Compressor,
+) -> Result<SolveResponse, SolveError> {
+    let mut response = SolveResponse::default();
+    let mut prepared = Vec::new();
+    for target in &request.targets {
+        for export in &target.exports {
+            let stage = Stage { scene, request, outputs, compressor: &compressor };
+            let vertex = export_vertex(target, export);
+            scene.started(vertex, &format!("[{}] exporting to {}", target.name, label(export.kind)));
+            let one = stage.prepare(target, export, vertex, &mut response);
+            if let Err(error) = &one {
+                scene.ended(vertex, VertexStatus::Failed(error.message.clone()));
+            }
+            prepared.push((vertex, one?));
+        }
+    }
+    for (vertex, one) in &prepared {
+        let written = write::write(scene, one, request.epoch.unwrap_or(0));
+        let status = match &written {
+            Ok(()) => VertexStatus::Done,
+            Err(error) => VertexStatus::Failed(error.message.clone()),
+        };
+        scene.ended(*vertex, status);
+        written?;
+    }
+    Ok(response)
+}
+
+fn export_vertex(target: &TargetResult, export: &Export) -> VertexDigest {
+    VertexDigest(Digest::sha256_of(format!("export {} {export:?}", target.name).as_bytes()))
+}
+
+fn label(kind: OutputKind) -> &'static str {
+    match kind {
+        OutputKind::Oci => "oci image format",
+        OutputKind::Docker => "docker image format",
+        OutputKind::Image => "image",
+        OutputKind::Local => "client directory",
+        OutputKind::Tar => "client tarball",
+        OutputKind::CacheOnly => "cache",
+    }
+}
+
+struct Stage<'a> {
+    scene: &'a Scene<'a>,
+    request: &'a SolveRequest,
+    outputs: &'a BTreeMap<VertexDigest, Output>,
+    compressor: &'a Compressor,
+}
+
+impl Stage<'_> {
+    fn prepare<'t>(
+        &self,
+        target: &'t TargetResult,
+        export: &'t Export,
+        vertex: VertexDigest,
+        response: &mut SolveResponse,
+    ) -> Result<Prepared<'t>, SolveError> {
+        let chains: Vec<Chain> = target.images.iter().map(|i| self.chain(i)).collect();
+        let names = names(target, export)?;
+        let is_image =
+            matches!(export.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image);
+        let mut top = None;
+        if is_image {
+            let mut stored = Vec::new();
+            for (image, chain) in target.images.iter().zip(&chains) {
+                stored.push(self.image(target, export, image, chain, vertex)?);
+            }
+            let descriptor = self.top(export, target, &stored)?;
+            response.images.insert(target.name.clone(), descriptor.clone());
+            if let Some(first) = stored.first() {
+                response.configs.insert(target.name.clone(), first.config.digest);
+            }
+            top = Some(descriptor);
+        }
+        Ok(Prepared { target, export, top, names, chains })
+    }
+
+    fn chain(&self, image: &ImageResult) -> Chain {
+        let output = image.root.and_then(|root| self.outputs.get(&root));
+        output.and_then(Output::chain).cloned().unwrap_or_default()
+    }
+
+    /// Makes one platform's image in the store.
+    fn image(
+        &self,
+        target: &TargetResult,
+        export: &Export,
+        image: &ImageResult,
+        chain: &Chain,
+        vertex: VertexDigest,
+    ) -> Result<StoredImage, SolveError> {
+        let engine = self.scene.engine;
+        let recipe = LayerRecipe::of(export, self.request.epoch);
+        let mut layers = Vec::new();
+        for (at, id) in chain.iter().enumerate() {
+            let blob = self.compressor.blob(engine, id, &recipe)?;
+            let (at, total) = (at as u64 + 1, chain.len() as u64);
+            (self.scene.events)(Event::Progress {
+                vertex,
+                id: "exporting layers".to_owned(),
+                current: at,
+                total,
+                at: self.scene.begun.elapsed(),
+                done: at == total,
+            });
+            layers.push(ImageLayer { descriptor: blob.descriptor, diff_id: blob.diff_id });
+        }
+        let mut config = image.config.clone();
+        complete_history(&mut config, layers.len());
+        let options = self.options(export, target);
+        assemble(config, &layers, &options, engine.store()).or_fail(Cause::Engine, "store the image")
+    }
+
+    fn options(&self, export: &Export, target: &TargetResult) -> ImageOptions {
+        let mut annotations = target.annotations.clone();
+        annotations.extend(export.annotations.clone());
+        ImageOptions { oci_media_types: export.oci_media_types, annotations }
+    }
+
+    /// The manifest of one platform, or an index over several.
+    fn top(
+        &self,
+        export: &Export,
+        target: &TargetResult,
+        stored: &[StoredImage],
+    ) -> Result<Descriptor, SolveError> {
+        let [only] = stored else {
+            let manifests: Vec<Descriptor> = stored.iter().map(|s| s.manifest.clone()).collect();
+            let options = self.options(export, target);
+            return assemble_index(&manifests, &options, self.scene.engine.store())
+                .or_fail(Cause::Engine, "store the index");
+        };
+        Ok(only.manifest.clone())
+    }
+}
+
+/// The names of an output: the target's tags and the output's own.
+fn names(target: &TargetResult, export: &Export) -> Result<Vec<Reference>, SolveError> {
+    let mut names = Vec::new();
+    for name in target.tags.iter().chain(&export.names) {
+        let reference = Reference::parse(name).or_fail(Cause::Input, "read a tag")?;
+        if !names.contains(&reference) {
+            names.push(reference);
+        }
+    }
+    Ok(names)
+}
+
+/// Gives layers of a base without history an entry each, so that entries and layers agree.
+fn complete_history(config: &mut ImageConfig, layers: usize) {
+    let told = config.history.iter().filter(|h| !h.empty_layer).count();
+    if config.history.is_empty() || told >= layers {
+        return;
+    }
+    let missing = History {
+        created_by: Some("imported layer".to_owned()),
+        ..History::default()
+    };
+    let entries = std::iter::repeat_n(missing, layers - told);
+    config.history.splice(0..0, entries);
+}
+

@@ -1,0 +1,104 @@
+//! Writing outputs.
+
+use std::io::Write;
+use std::path::Path;
+
+use karman_control::{Cause, OutputKind, SolveError};
+use karman_exporter::export::{
+    ArchiveKind, ExportError, Named, Rootfs, export_local, export_tar, write_archive, write_file,
+    write_layout,
+};
+use karman_exporter::unpack::Ownership;
+use karman_exporter::TimePolicy;
+use karman_sys::fs::Dir;
+
+use super::Prepared;
+use crate::error::OrFail as _;
+use crate::layers::{Windows, windows_of};
+use crate::solve::Scene;
+
+/// Makes one prepared output appear.
+pub(super) fn write(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveError> {
+    match one.export.kind {
+        OutputKind::CacheOnly => Ok(()),
+        OutputKind::Image => tag(scene, one),
+        OutputKind::Oci | OutputKind::Docker => archive(scene, one),
+        OutputKind::Local | OutputKind::Tar => files(scene, one, epoch),
+    }
+}
+
+fn tag(scene: &Scene<'_>, one: &Prepared<'_>) -> Result<(), SolveError> {
+    let Some(top) = &one.top else { unreachable!("images have a descriptor") };
+    one.names.iter().try_for_each(|name| scene.engine.tag_image(name, top))
+}
+
+fn archive(scene: &Scene<'_>, one: &Prepared<'_>) -> Result<(), SolveError> {
+    let Some(top) = &one.top else { unreachable!("images have a descriptor") };
+    let store = scene.engine.store();
+    let images = [Named { top, names: &one.names }];
+    let kind = match one.export.kind {
+        OutputKind::Docker => ArchiveKind::Docker,
+        _ => ArchiveKind::Oci,
+    };
+    let doing = format!("write the output of `{}`", one.target.name);
+    let done = match (&one.export.dest, one.export.archive) {
+        (Some(dest), true) => write_file(dest, |out| write_archive(store, &images, kind, out)),
+        (Some(dest), false) => write_layout(store, &images, dest),
+        (None, true) => to_stdout(|out| write_archive(store, &images, kind, out)),
+        (None, false) => {
+            return Err(SolveError::new(Cause::Input, "`tar=false` needs `dest=`"));
+        }
+    };
+    done.or_fail(Cause::Engine, &doing)
+}
+
+fn files(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveError> {
+    let snapshots = scene.engine.snapshots();
+    let mut trees: Vec<Vec<Dir>> = Vec::new();
+    let mut windows = Windows::default();
+    for chain in &one.chains {
+        windows.add(&windows_of(snapshots, chain)?);
+        let lowers = snapshots.lowers(chain).or_fail(Cause::Store, "open the layers")?;
+        let dirs: Result<Vec<Dir>, _> = lowers.iter().map(Dir::open).collect();
+        trees.push(dirs.or_fail(Cause::Store, "open the layers")?);
+    }
+    let layers: Vec<Vec<&Dir>> = trees.iter().map(|t| t.iter().collect()).collect();
+    let images = one.target.images.iter().zip(&layers);
+    let systems: Vec<Rootfs<'_>> =
+        images.map(|(image, layers)| Rootfs { platform: &image.platform, layers }).collect();
+    let doing = format!("write the output of `{}`", one.target.name);
+    if one.export.kind == OutputKind::Local {
+        let Some(dest) = &one.export.dest else {
+            return Err(SolveError::new(Cause::Input, "output type `local` needs `dest=`"));
+        };
+        return export_local(&systems, dest, ownership()).map(drop).or_fail(Cause::Engine, &doing);
+    }
+    let clamp_later = one.export.rewrite_timestamp;
+    let times = TimePolicy { epoch, windows: windows.pairs(), clamp_later };
+    let done = match &one.export.dest {
+        Some(dest) => write_file(dest, |out| export_tar(&systems, times, out)),
+        None => to_stdout(|out| export_tar(&systems, times, out)),
+    };
+    done.or_fail(Cause::Engine, &doing)
+}
+
+/// Root keeps the owners of files; anybody else gets files of his own, as with docker's client.
+fn ownership() -> Ownership {
+    let map = std::fs::read_to_string(Path::new("/proc/self/uid_map")).unwrap_or_default();
+    let mut numbers = map.split_whitespace();
+    let whole = (numbers.next(), numbers.next(), numbers.next());
+    if whole == (Some("0"), Some("0"), Some("4294967295")) {
+        Ownership::Exact
+    } else {
+        Ownership::Process
+    }
+}
+
+/// `dest=-`: the caller asked for data on standard output.
+fn to_stdout(
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
+    let mut out = std::io::stdout().lock();
+    write(&mut out)?;
+    out.flush().map_err(ExportError::Stream)
+}

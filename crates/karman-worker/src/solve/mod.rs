@@ -1,0 +1,145 @@
+//! One solve: sources are identified, keys computed, the solver runs, results are exported.
+
+mod identify;
+mod output;
+mod run;
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use karman_control::{Cause, Event, EventSink, Session, SolveError, SolveRequest, SolveResponse, VertexStatus};
+use karman_llb::{Graph, Op, VertexDigest};
+use karman_solver::Failure;
+
+pub(crate) use output::{ContextDir, Output};
+use run::Build;
+
+use crate::engine::Engine;
+use crate::error::{OrFail as _, store as store_error};
+use crate::export::{Compressor, export_all};
+
+/// Solves and exports a request.
+pub(crate) fn solve(
+    engine: &Engine,
+    request: &SolveRequest,
+    session: &Session,
+    events: &EventSink,
+) -> Result<SolveResponse, SolveError> {
+    let begun = Instant::now();
+    let lease = engine.store().lease().map_err(store_error)?;
+    let images = request.targets.iter().flat_map(|t| &t.images);
+    let roots: Vec<VertexDigest> = images.filter_map(|i| i.root).collect();
+    let scene = Scene { engine, graph: &request.graph, session, events, begun };
+    let compressor = Compressor::start(engine, request);
+    let outputs = scene.outputs(&roots, Some(&compressor))?;
+    let response = export_all(&scene, request, &outputs, compressor)?;
+    drop(lease);
+    Ok(response)
+}
+
+/// What a whole solve shares.
+pub(crate) struct Scene<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) graph: &'a Graph,
+    pub(crate) session: &'a Session,
+    pub(crate) events: &'a EventSink,
+    pub(crate) begun: Instant,
+}
+
+impl Scene<'_> {
+    /// Solves the roots.
+    fn outputs(
+        &self,
+        roots: &[VertexDigest],
+        compressor: Option<&Compressor>,
+    ) -> Result<BTreeMap<VertexDigest, Output>, SolveError> {
+        let cancel = self.engine.cancel_token();
+        let needed = self.graph.needed_by(roots.iter().copied());
+        let identities = identify::all(self, &needed)?;
+        let build = Build::new(self, &needed, &identities, compressor);
+        let targets: Vec<usize> =
+            roots.iter().filter_map(|r| needed.iter().position(|n| n == r)).collect();
+        let solved = karman_solver::solve(&build, &targets, self.engine.parallelism(), &cancel);
+        match solved {
+            Ok(outputs) => Ok(roots.iter().copied().zip(outputs).collect()),
+            Err(Failure::Vertex(vertex, error)) => Err(self.explain(needed[vertex], error)),
+            Err(Failure::Cancelled) => Err(SolveError::new(Cause::Interrupted, "the build was interrupted")),
+        }
+    }
+
+    /// Adds to an error which vertex it is about.
+    fn explain(&self, vertex: VertexDigest, mut error: SolveError) -> SolveError {
+        if self.engine.cancel_token().is_cancelled() && self.engine.interrupted() {
+            return SolveError::new(Cause::Interrupted, "the build was interrupted");
+        }
+        if error.vertex.is_none() {
+            error.vertex = Some(vertex);
+            if let Some(meta) = self.graph.meta(&vertex) {
+                error.vertex_name.clone_from(&meta.name);
+                error.spans.clone_from(&meta.spans);
+            }
+        }
+        error
+    }
+
+    /// Sends an event that a vertex began.
+    pub(crate) fn started(&self, vertex: VertexDigest, name: &str) {
+        let at = self.begun.elapsed();
+        (self.events)(Event::Started { vertex, name: name.to_owned(), at });
+    }
+
+    /// Sends an event that a vertex ended.
+    pub(crate) fn ended(&self, vertex: VertexDigest, status: VertexStatus) {
+        (self.events)(Event::Ended { vertex, status, at: self.begun.elapsed() });
+    }
+}
+
+/// A file wanted out of a vertex.
+pub(crate) struct FileWanted<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) vertex: &'a VertexDigest,
+    pub(crate) path: &'a str,
+    pub(crate) limit: u64,
+}
+
+/// Solves a vertex and reads one file of it.
+pub(crate) fn read_file(
+    engine: &Engine,
+    wanted: &FileWanted<'_>,
+    session: &Session,
+) -> Result<Option<Vec<u8>>, SolveError> {
+    let silent: EventSink = std::sync::Arc::new(|_| {});
+    let scene =
+        Scene { engine, graph: wanted.graph, session, events: &silent, begun: Instant::now() };
+    let mut outputs = scene.outputs(&[*wanted.vertex], None)?;
+    let Some(output) = outputs.remove(wanted.vertex) else { return Ok(None) };
+    let view = output.view(engine)?;
+    let doing = format!("read `{}`", wanted.path);
+    let Some(found) = view.lookup(Path::new(wanted.path), true).or_fail(Cause::Input, &doing)? else {
+        return Ok(None);
+    };
+    if !found.stat.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let file = view.open_file(&found).or_fail(Cause::Input, &doing)?;
+    file.take(wanted.limit + 1).read_to_end(&mut bytes).or_fail(Cause::Input, &doing)?;
+    if bytes.len() as u64 > wanted.limit {
+        let message = format!("`{}` is larger than {} bytes", wanted.path, wanted.limit);
+        return Err(SolveError::new(Cause::Input, message));
+    }
+    Ok(Some(bytes))
+}
+
+/// Whether a vertex only rearranges layers and never deserves a line of its own.
+fn is_silent(op: &Op) -> bool {
+    matches!(op, Op::Merge(_) | Op::Diff(_))
+}
+
+/// Locks a mutex; a panic elsewhere leaves our maps consistent.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,232 @@
+//! What the store holds, and pruning it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use karman_control::{Cause, SolveError};
+use karman_oci::{Digest, Manifest};
+use karman_snapshot::SnapshotId;
+use karman_sys::fs::Dir;
+
+use crate::engine::Engine;
+use crate::error::{OrFail as _, store as store_error};
+use crate::images::{manifests_of, read_document};
+use crate::layers::by_diff_id;
+
+/// Directories are not walked deeper than this for their size.
+const MAX_DEPTH: usize = 400;
+
+/// One thing that takes space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRow {
+    /// `layer`, `blob`, `cache-mount` or `packages`.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: String,
+    /// Bytes on disk; files shared by links are counted in each layer.
+    pub size: u64,
+    /// When it was made, nanoseconds since 1970.
+    pub created: i64,
+    /// When it was last used, nanoseconds since 1970.
+    pub last_used: i64,
+    /// Whether an image of the local store needs it.
+    pub in_use: bool,
+}
+
+/// What may be pruned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PruneFilter {
+    /// Cache mounts and fetched packages too.
+    pub all: bool,
+    /// Only what was not used for this long.
+    pub unused_for: Option<Duration>,
+    /// Least recently used things go until this many bytes are left.
+    pub keep_storage: Option<u64>,
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Things removed.
+    pub removed: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Everything that named images need.
+#[derive(Default)]
+struct Live {
+    blobs: BTreeSet<Digest>,
+    layers: BTreeSet<SnapshotId>,
+}
+
+impl Engine {
+    /// Everything that takes space, largest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn usage(&self) -> Result<Vec<UsageRow>, SolveError> {
+        let live = self.live()?;
+        let doing = "measure the store";
+        let mut rows = Vec::new();
+        for info in self.snapshots().list().or_fail(Cause::Store, doing)? {
+            rows.push(UsageRow {
+                kind: "layer",
+                size: self.snapshots().usage(&info.id).or_fail(Cause::Store, doing)?,
+                created: info.created,
+                last_used: info.last_used,
+                in_use: live.layers.contains(&info.id),
+                id: info.id.to_string(),
+            });
+        }
+        for blob in self.store().blobs().map_err(store_error)? {
+            rows.push(UsageRow {
+                kind: "blob",
+                id: blob.digest.to_string(),
+                size: blob.size,
+                created: blob.created,
+                last_used: blob.last_used,
+                in_use: live.blobs.contains(&blob.digest),
+            });
+        }
+        for (kind, name) in [("cache-mount", "mounts"), ("packages", "packages")] {
+            rows.extend(self.directory_rows(kind, name)?);
+        }
+        rows.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
+        Ok(rows)
+    }
+
+    /// Directories of the store that are measured by walking them.
+    fn directory_rows(&self, kind: &'static str, name: &str) -> Result<Vec<UsageRow>, SolveError> {
+        let doing = "measure the store";
+        let path = self.store().root().join(name);
+        let Ok(dir) = Dir::open(&path) else { return Ok(Vec::new()) };
+        let row = |id: String, at: &Path| -> Result<UsageRow, SolveError> {
+            let opened = Dir::open(at).or_fail(Cause::Store, doing)?;
+            let stat = opened.stat_self().or_fail(Cause::Store, doing)?;
+            let size = tree_size(&opened, 0).or_fail(Cause::Store, doing)?;
+            let time = stat.mtime.as_nanos();
+            Ok(UsageRow { kind, id, size, created: time, last_used: time, in_use: false })
+        };
+        if kind == "packages" {
+            return Ok(vec![row("packages".to_owned(), &path)?]);
+        }
+        let mut rows = Vec::new();
+        for entry in dir.read_dir().or_fail(Cause::Store, doing)? {
+            let id = entry.name.to_string_lossy().into_owned();
+            rows.push(row(id, &path.join(&entry.name))?);
+        }
+        Ok(rows)
+    }
+
+    /// Removes what nothing needs: build cache that no named image uses, by the filter's rules.
+    /// Safe while other processes build: what they use is leased.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn prune(&self, filter: PruneFilter) -> Result<Pruned, SolveError> {
+        let live = self.live()?;
+        let doomed = self.doomed(&filter)?;
+        let wanted = |id: &str| doomed.contains(id);
+        let layers = self
+            .snapshots()
+            .gc(|info| live.layers.contains(&info.id) || !wanted(info.id.as_str()))
+            .or_fail(Cause::Store, "prune layers")?;
+        let blobs = self
+            .store()
+            .gc_blobs(|b| live.blobs.contains(&b.digest) || !wanted(&b.digest.to_string()))
+            .map_err(store_error)?;
+        let mut pruned = Pruned {
+            removed: layers.removed + blobs.removed,
+            bytes: layers.bytes + blobs.bytes,
+        };
+        if filter.all {
+            for row in self.directory_rows("cache-mount", "mounts")? {
+                if wanted(&row.id) {
+                    self.remove_directory("mounts", &row, &mut pruned)?;
+                }
+            }
+            for row in self.directory_rows("packages", "packages")? {
+                if wanted(&row.id) {
+                    self.remove_directory("", &row, &mut pruned)?;
+                }
+            }
+        }
+        self.store().sweep_tmp().map_err(store_error)?;
+        Ok(pruned)
+    }
+
+    fn remove_directory(
+        &self,
+        parent: &str,
+        row: &UsageRow,
+        pruned: &mut Pruned,
+    ) -> Result<(), SolveError> {
+        let path = self.store().root().join(parent);
+        let dir = Dir::open(&path).or_fail(Cause::Store, "prune")?;
+        // A new name first: a directory that is half removed must not be found by a build.
+        let gone = self.store().temp_name("pruned");
+        dir.rename(&row.id, &dir, &gone).or_fail(Cause::Store, "prune")?;
+        karman_sys::fs::remove_tree(&dir, &gone).or_fail(Cause::Store, "prune")?;
+        pruned.removed += 1;
+        pruned.bytes += row.size;
+        Ok(())
+    }
+
+    /// The ids of what the filter lets go, before anything in use is spared.
+    fn doomed(&self, filter: &PruneFilter) -> Result<BTreeSet<String>, SolveError> {
+        let mut rows = self.usage()?;
+        let total: u64 = rows.iter().map(|r| r.size).sum();
+        rows.retain(|r| !r.in_use && (filter.all || matches!(r.kind, "layer" | "blob")));
+        if let Some(age) = filter.unused_for {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+            let limit = i128::try_from(now).unwrap_or(0) - i128::try_from(age.as_nanos()).unwrap_or(0);
+            rows.retain(|r| i128::from(r.last_used) < limit);
+        }
+        rows.sort_by_key(|r| r.last_used);
+        let mut left = total;
+        let mut doomed = BTreeSet::new();
+        for row in rows {
+            if filter.keep_storage.is_some_and(|keep| left <= keep) {
+                break;
+            }
+            left = left.saturating_sub(row.size);
+            doomed.insert(row.id);
+        }
+        Ok(doomed)
+    }
+
+    fn live(&self) -> Result<Live, SolveError> {
+        let mut live = Live::default();
+        let store = self.store();
+        for image in self.images()? {
+            live.blobs.insert(image.descriptor.digest);
+            for descriptor in manifests_of(store, &image.descriptor)? {
+                live.blobs.insert(descriptor.digest);
+                let manifest: Manifest = read_document(store, &descriptor.digest)?;
+                live.blobs.insert(manifest.config.digest);
+                live.blobs.extend(manifest.layers.iter().map(|l| l.digest));
+                let config: karman_oci::ImageConfig =
+                    read_document(store, &manifest.config.digest)?;
+                for diff_id in &config.rootfs.diff_ids {
+                    live.layers.extend(by_diff_id(store, self.snapshots(), diff_id)?);
+                }
+            }
+        }
+        Ok(live)
+    }
+}
+
+/// Bytes of all files below a directory. Links are not followed.
+fn tree_size(dir: &Dir, depth: usize) -> karman_sys::fs::Result<u64> {
+    let mut size = 0;
+    for entry in dir.read_dir()? {
+        let stat = dir.stat(&entry.name)?;
+        size += stat.blocks * 512;
+        if stat.is_dir() && depth < MAX_DEPTH {
+            size += tree_size(&dir.open_dir(&entry.name)?, depth + 1)?;
+        }
+    }
+    Ok(size)
+}
