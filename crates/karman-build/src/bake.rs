@@ -25,9 +25,8 @@ const CWD: &str = "cwd://";
 /// [`PlanError::Usage`] for a value that cannot be read, and for what Karman cannot do yet:
 /// pushing, policies, methods other than `build`, annotations of anything but the manifest.
 pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
-    let bad = |message: String, hint: &str| {
-        PlanError::usage(format!("target `{name}`: {message}"), hint)
-    };
+    let bad =
+        |message: String, hint: &str| PlanError::usage(format!("target `{name}`: {message}"), hint);
     if let Some(call) = target.call.as_deref().filter(|c| !c.is_empty() && *c != "build") {
         return Err(bad(format!("`call = \"{call}\"` is not a build"), "leave `call` out"));
     }
@@ -54,12 +53,14 @@ pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
         ..TargetSpec::default()
     };
     for text in &target.platforms {
-        let platform = Platform::parse(text).map_err(|e| bad(e.to_string(), "as in `linux/amd64`"))?;
+        let platform =
+            Platform::parse(text).map_err(|e| bad(e.to_string(), "as in `linux/amd64`"))?;
         spec.platforms.push(platform);
     }
     if let Some(size) = &target.shm_size {
         let bytes = parse_size(size);
-        spec.shm_size = bytes.ok_or_else(|| bad(format!("`{size}` is not a size"), "as in `128m`"))?;
+        spec.shm_size =
+            bytes.ok_or_else(|| bad(format!("`{size}` is not a size"), "as in `128m`"))?;
     }
     for text in &target.ulimits {
         let wrong = || bad(format!("`{text}` is not a limit"), "as in `nofile=1024:2048`");
@@ -154,8 +155,8 @@ fn export(output: &Output) -> Result<Export, Problem> {
         "docker" if output.dest.is_empty() => "image",
         kind => kind,
     };
-    let mut spec = OutputSpec::parse(&format!("type={kind}"))
-        .map_err(|e| Problem::usage(e.to_string()))?;
+    let mut spec =
+        OutputSpec::parse(&format!("type={kind}")).map_err(|e| Problem::usage(e.to_string()))?;
     if !output.dest.is_empty() {
         spec.dest = Some(output.dest.clone());
     }

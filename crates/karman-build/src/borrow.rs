@@ -26,15 +26,23 @@ impl Planner<'_> {
         for ssh in &spec.ssh {
             self.ssh(ssh)?;
         }
-        // buildx grants what `--network` itself asks for.
-        self.session.allow_host_network |= spec.network.as_deref() == Some("host");
-        Ok(())
+        // Not granted here: a bake file may come from somebody else.
+        match spec.network.as_deref() {
+            Some("host") if !self.session.allow_host_network => Err(Problem::usage_hint(
+                "`network = host` is not allowed by the caller",
+                "allow it with `--allow network.host`",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn secret(&mut self, secret: &SecretSpec) -> Step<()> {
         let id = &secret.id;
         if id.is_empty() {
-            return Err(Problem::usage_hint("a secret has no `id`", "write `--secret id=NAME,src=FILE`"));
+            return Err(Problem::usage_hint(
+                "a secret has no `id`",
+                "write `--secret id=NAME,src=FILE`",
+            ));
         }
         let variable = match (&secret.env, &secret.src) {
             (Some(name), _) => Some(name),
@@ -73,7 +81,10 @@ impl Planner<'_> {
                 Some(_) => format!("paths are relative to `{}`", self.facts.cwd.display()),
                 None => format!("set the variable `{id}`, or name a file with `src=`"),
             };
-            return Err(Problem::input_hint(format!("secret `{id}`: there is no file `{shown}`"), hint));
+            return Err(Problem::input_hint(
+                format!("secret `{id}`: there is no file `{shown}`"),
+                hint,
+            ));
         };
         if meta.is_dir() {
             return Err(Problem::input(format!("secret `{id}`: `{shown}` is a directory")));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use karman_dockerfile::MAX_SOURCE_BYTES;
-use karman_dockerfile::lower::{ContextInput, NamedContext};
+use karman_dockerfile::lower::ContextInput;
 use karman_exporter::unpack::is_archive;
 use karman_llb::{
     Copy, FileAction, FileOp, HttpSource, Op, SourceOp, Vertex, VertexDigest, VertexMeta,
@@ -25,7 +25,16 @@ pub(crate) const HTTP_FILE: &str = "context";
 const MAX_UNKNOWN: u64 = 256 << 20;
 /// Endings of URLs that are archives without a look.
 const ARCHIVES: [&str; 10] = [
-    ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".tzst", ".tar.zst", ".tar.zstd",
+    ".tar",
+    ".tgz",
+    ".tar.gz",
+    ".tbz2",
+    ".tar.bz2",
+    ".txz",
+    ".tar.xz",
+    ".tzst",
+    ".tar.zst",
+    ".tar.zstd",
 ];
 /// The build argument that keeps `.git` in a git context.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
@@ -75,11 +84,13 @@ impl Planner<'_> {
                 Ok(Place::Directory { path, is_unpacked: false })
             }
             Location::Git(git) => {
-                let title = format!("[internal] load git source {}", crate::git::shown(&spec.context));
+                let title =
+                    format!("[internal] load git source {}", crate::git::shown(&spec.context));
                 Ok(Place::Vertex(self.add_source(SourceOp::Git(git), title)))
             }
             Location::Http(url) => {
-                let (vertex, text) = self.http_context(&url, "[internal] load remote build context")?;
+                let (vertex, text) =
+                    self.http_context(&url, "[internal] load remote build context")?;
                 Ok(match text {
                     Some(text) => Place::Fetched { text, vertex },
                     None => Place::Vertex(vertex),
@@ -114,22 +125,6 @@ impl Planner<'_> {
         })
     }
 
-    /// The root filesystem behind an image-like main context.
-    pub(crate) fn image_root(
-        &mut self,
-        target: &str,
-        location: &Location,
-        platform: &Platform,
-    ) -> Step<Option<VertexDigest>> {
-        match self.named_image(target, "context", location, platform)? {
-            NamedContext::Image { root, .. } => Ok(root),
-            NamedContext::Vertex(vertex) => Ok(Some(vertex)),
-            NamedContext::Source(_) | NamedContext::Local { .. } => {
-                Err(Problem::usage("the main context is not an image"))
-            }
-        }
-    }
-
     /// A file by HTTP as a context: unpacked where it is an archive, else with its bytes.
     pub(crate) fn http_context(
         &mut self,
@@ -143,7 +138,8 @@ impl Planner<'_> {
             if !is_archive(bytes.as_slice()) {
                 let text = (bytes.len() <= MAX_SOURCE_BYTES).then_some(bytes);
                 let name = crate::git::shown(url);
-                let neither = || Problem::input(format!("`{name}` is neither archive nor Dockerfile"));
+                let neither =
+                    || Problem::input(format!("`{name}` is neither archive nor Dockerfile"));
                 return Ok((vertex, Some(text.ok_or_else(neither)?)));
             }
         }

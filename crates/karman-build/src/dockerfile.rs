@@ -1,5 +1,6 @@
 //! Finding, reading and parsing Dockerfiles. Each one is parsed once, however many targets use it.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -7,6 +8,7 @@ use karman_diag::Diagnostic;
 use karman_dockerfile::instruction::Dockerfile;
 use karman_dockerfile::{MAX_SOURCE_BYTES, parse};
 use karman_llb::VertexDigest;
+use karman_sys::fs::{Dir, FsError};
 
 use crate::context::Place;
 use crate::error::{Problem, Step};
@@ -65,10 +67,10 @@ impl Planner<'_> {
         }
         let written = spec.dockerfile.as_deref();
         if let Some(url) = written.filter(|f| is_http(f)) {
-            return self.from_url(url);
+            return self.load_url(url);
         }
         match (place, written) {
-            (Place::StdinDockerfile, None) => self.from_stdin(),
+            (Place::StdinDockerfile, None) => self.load_stdin(),
             (Place::StdinDockerfile, Some(_)) => Err(Problem::usage_hint(
                 "there are two Dockerfiles: one from standard input and one from `-f`",
                 "name a directory as context, or leave `-f` out",
@@ -76,42 +78,42 @@ impl Planner<'_> {
             (_, Some(STDIN)) if spec.context == STDIN => {
                 Err(Problem::usage("context and Dockerfile cannot both be standard input"))
             }
-            (_, Some(STDIN)) => self.from_stdin(),
-            (Place::Directory { path, is_unpacked }, _) => {
-                let base = if *is_unpacked { path } else { &self.facts.cwd };
-                let file = written.map(|f| base.join(f));
-                self.from_directory(&path.clone(), file)
+            (_, Some(STDIN)) => self.load_stdin(),
+            (Place::Directory { path, is_unpacked: true }, _) => self.load_unpacked(path, written),
+            (Place::Directory { path, .. }, _) => {
+                self.load_directory(path, written.map(|f| self.facts.cwd.join(f)))
             }
             (Place::Fetched { text, vertex }, _) => {
                 let origin = Origin::Inside(*vertex, String::new());
                 self.parsed(origin, "Dockerfile (remote)", |_| Ok(text.clone()))
             }
-            (Place::Vertex(vertex), _) => self.from_vertex(Some(*vertex), written, spec),
+            (Place::Vertex(vertex), _) => self.load_vertex(Some(*vertex), written, spec),
             (Place::Image(location), _) => {
                 let platform = crate::lowering::first_platform(spec);
                 let root = self.image_root(&spec.name, location, &platform)?;
-                self.from_vertex(root, written, spec)
+                self.load_vertex(root, written, spec)
             }
         }
     }
 
-    fn from_stdin(&mut self) -> Step<Loaded> {
+    fn load_stdin(&mut self) -> Step<Loaded> {
         self.parsed(Origin::Stdin, "Dockerfile (standard input)", |planner| {
             Ok(planner.stdin_bytes()?.to_vec())
         })
     }
 
-    fn from_url(&mut self, url: &str) -> Step<Loaded> {
+    fn load_url(&mut self, url: &str) -> Step<Loaded> {
         let shown = crate::git::shown(url);
         self.parsed(Origin::Url(url.to_owned()), &shown, |planner| {
             let vertex = planner.http_source(url, "[internal] load remote Dockerfile");
-            let read = planner.read_remote(vertex, crate::context::HTTP_FILE, MAX_SOURCE_BYTES as u64)?;
+            let read =
+                planner.read_remote(vertex, crate::context::HTTP_FILE, MAX_SOURCE_BYTES as u64)?;
             read.ok_or_else(|| Problem::input(format!("`{shown}` has no content")))
         })
     }
 
     /// A Dockerfile of the caller: `file`, or the default one of `context`.
-    fn from_directory(&mut self, context: &Path, file: Option<PathBuf>) -> Step<Loaded> {
+    fn load_directory(&mut self, context: &Path, file: Option<PathBuf>) -> Step<Loaded> {
         let wanted = tidy(&file.unwrap_or_else(|| context.join(DEFAULT_NAMES[0])));
         let is_default = wanted.file_name().is_some_and(|n| n == DEFAULT_NAMES[0]);
         let other = is_default.then(|| wanted.with_file_name(DEFAULT_NAMES[1]));
@@ -131,32 +133,49 @@ impl Planner<'_> {
         Err(missing(&shown(&wanted, &self.facts.cwd), candidates_below(dir, &self.facts.cwd)))
     }
 
-    fn from_vertex(
+    /// A Dockerfile of an archive that somebody else may have made: links stay inside it.
+    fn load_unpacked(&mut self, root: &Path, written: Option<&str>) -> Step<Loaded> {
+        let names = names_inside(written);
+        let failed = |e: FsError| Problem::input(format!("read the unpacked context: {e}"));
+        let dir = Dir::open(root).map_err(failed)?;
+        for name in &names {
+            let file = match dir.open_in_root(name) {
+                Ok(file) => file,
+                Err(e) if e.is_not_found() => continue,
+                Err(e) => return Err(failed(e)),
+            };
+            let origin = Origin::File(root.join(name));
+            let mut bytes = Vec::new();
+            let read = file.take(MAX_SOURCE_BYTES as u64 + 1).read_to_end(&mut bytes);
+            read.map_err(|e| Problem::input(format!("read `{name}`: {e}")))?;
+            return self.parsed(origin, name, |_| Ok(bytes));
+        }
+        Err(missing(names.first().map_or("", String::as_str), candidates(root)))
+    }
+
+    fn load_vertex(
         &mut self,
         vertex: Option<VertexDigest>,
         written: Option<&str>,
         spec: &TargetSpec,
     ) -> Step<Loaded> {
-        let wanted = written.unwrap_or(DEFAULT_NAMES[0]);
-        let clean = karman_pattern::clean(&format!("/{wanted}"));
-        let is_default = clean.rsplit('/').next() == Some(DEFAULT_NAMES[0]);
-        let stem = clean.strip_suffix(DEFAULT_NAMES[0]).filter(|_| is_default);
-        let other = stem.map(|stem| format!("{stem}{}", DEFAULT_NAMES[1]));
+        let names = names_inside(written);
+        let wanted = names.first().cloned().unwrap_or_default();
         let Some(vertex) = vertex else {
-            return Err(missing(&clean, Vec::new()));
+            return Err(missing(&wanted, Vec::new()));
         };
-        for path in [Some(clean.clone()), other].into_iter().flatten() {
+        for path in names {
             let origin = Origin::Inside(vertex, path.clone());
             if self.dockerfiles.contains_key(&origin) {
                 return self.parsed(origin, "", |_| Ok(Vec::new()));
             }
             if let Some(bytes) = self.read_remote(vertex, &path, MAX_SOURCE_BYTES as u64)? {
-                return self.parsed(origin, path.trim_start_matches('/'), |_| Ok(bytes));
+                return self.parsed(origin, &path, |_| Ok(bytes));
             }
         }
         let context = crate::git::shown(&spec.context);
         Err(Problem::input_hint(
-            format!("there is no `{}` in `{context}`", clean.trim_start_matches('/')),
+            format!("there is no `{wanted}` in `{context}`"),
             "`-f` names the Dockerfile inside the remote context",
         ))
     }
@@ -198,6 +217,17 @@ impl Planner<'_> {
         self.warn(warnings);
         Ok(Parsed { tree, errors })
     }
+}
+
+/// The paths to try inside an archive or a repository: relative, without `..`.
+fn names_inside(written: Option<&str>) -> Vec<String> {
+    let clean = karman_pattern::clean(&format!("/{}", written.unwrap_or(DEFAULT_NAMES[0])));
+    let wanted = clean.trim_start_matches('/').to_owned();
+    let (stem, name) = wanted
+        .rsplit_once('/')
+        .map_or(("", wanted.as_str()), |(_, n)| (&wanted[..wanted.len() - n.len()], n));
+    let other = (name == DEFAULT_NAMES[0]).then(|| format!("{stem}{}", DEFAULT_NAMES[1]));
+    [Some(wanted.clone()), other].into_iter().flatten().collect()
 }
 
 fn read_file(path: &Path, name: &str) -> Step<Vec<u8>> {

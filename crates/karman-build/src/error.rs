@@ -18,7 +18,7 @@ pub enum PlanError {
     },
     /// The backend failed to fetch a context or a Dockerfile.
     #[error(transparent)]
-    Solve(#[from] SolveError),
+    Solve(Box<SolveError>),
     /// A target asks for something impossible.
     #[error("{message}")]
     Usage {
@@ -91,6 +91,12 @@ impl Problem {
     }
 }
 
+impl From<Box<SolveError>> for Problem {
+    fn from(error: Box<SolveError>) -> Self {
+        Self::Solve(error)
+    }
+}
+
 impl From<SolveError> for Problem {
     fn from(error: SolveError) -> Self {
         Self::Solve(Box::new(error))
@@ -110,7 +116,11 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// Problems of all targets as one error.
-pub(crate) fn gather(mut problems: Vec<(String, Problem)>, sources: SourceMap, named: bool) -> PlanError {
+pub(crate) fn gather(
+    mut problems: Vec<(String, Problem)>,
+    sources: SourceMap,
+    named: bool,
+) -> PlanError {
     let place = |target: &str, text: String| {
         if named { format!("target `{target}`: {text}") } else { text }
     };
@@ -125,7 +135,7 @@ pub(crate) fn gather(mut problems: Vec<(String, Problem)>, sources: SourceMap, n
                     unreachable!("the only problem was just seen to be the backend's")
                 };
                 let message = place(&target, error.message.clone());
-                return PlanError::Solve(SolveError { message, ..*error });
+                return PlanError::Solve(Box::new(SolveError { message, ..*error }));
             }
             _ => {}
         }

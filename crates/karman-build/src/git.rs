@@ -35,8 +35,17 @@ pub(crate) fn parse_git(text: &str, keep_git_dir: bool) -> Step<Option<GitSource
     Ok(Some(git))
 }
 
-/// A URL without credentials, for messages.
+/// A URL without credentials and query, which may hold a token, for messages.
 pub(crate) fn shown(text: &str) -> String {
+    let (rest, fragment) = text.split_once('#').map_or((text, None), |(r, f)| (r, Some(f)));
+    let remote = without_credentials(rest.split('?').next().unwrap_or(rest));
+    match fragment {
+        Some(fragment) => format!("{remote}#{fragment}"),
+        None => remote,
+    }
+}
+
+fn without_credentials(text: &str) -> String {
     match text.split_once("://") {
         Some((scheme, rest)) => {
             let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -67,7 +76,8 @@ fn is_scp(text: &str) -> bool {
     let Some((user, rest)) = text.split_once('@') else { return false };
     let Some((host, _)) = rest.split_once(':') else { return false };
     let is_name = |t: &str| {
-        !t.is_empty() && t.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        !t.is_empty()
+            && t.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
     };
     is_name(user) && is_name(host)
 }
@@ -157,6 +167,12 @@ mod tests {
     }
 
     #[test]
+    fn credentials_and_tokens_are_not_shown() {
+        assert_eq!(shown("https://u:p@h/a.git?token=x#v1"), "https://h/a.git#v1");
+        assert_eq!(shown("git@h:a/b"), "git@h:a/b");
+    }
+
+    #[test]
     fn contexts_are_git_as_docker_says() {
         for (text, want) in [
             ("https://h/a.git", "https://h/a.git  "),
@@ -171,7 +187,7 @@ mod tests {
             ("https://h/a.tar.gz", "none"),
             ("./dir", "none"),
             ("dir.git", "none"),
-            ("https://h/a.git?x=1", "git context `https://h/a.git?x=1`: unexpected query \"x\""),
+            ("https://h/a.git?x=1", "git context `https://h/a.git`: unexpected query \"x\""),
             ("https://u:p@h/a.git", "git context `https://h/a.git` holds a password"),
         ] {
             assert_eq!(read(text), want, "{text}");

@@ -17,7 +17,11 @@ const MAX_BYTES: usize = 4 << 20;
 impl Planner<'_> {
     /// The patterns for a context: of `<Dockerfile>.dockerignore` where there is one, even an
     /// empty one, else of the context's `.dockerignore`.
-    pub(crate) fn ignored(&mut self, context: &Path, dockerfile: Option<&Path>) -> Step<Vec<String>> {
+    pub(crate) fn ignored(
+        &mut self,
+        context: &Path,
+        dockerfile: Option<&Path>,
+    ) -> Step<Vec<String>> {
         let own = dockerfile.map(|file| {
             let mut name = file.as_os_str().to_owned();
             name.push(NAME);

@@ -38,15 +38,14 @@ impl Location {
         keep_git_dir: bool,
         is_dir: impl Fn(&str) -> bool,
     ) -> Step<Self> {
-        let schemes: [(&str, fn(String) -> Self); 3] = [
-            ("docker-image://", Self::Image),
-            ("oci-layout://", Self::Layout),
-            ("target:", Self::Target),
-        ];
-        for (scheme, make) in schemes {
-            if let Some(rest) = text.strip_prefix(scheme) {
-                return Ok(make(rest.to_owned()));
-            }
+        if let Some(rest) = text.strip_prefix("docker-image://") {
+            return Ok(Self::Image(rest.to_owned()));
+        }
+        if let Some(rest) = text.strip_prefix("oci-layout://") {
+            return Ok(Self::Layout(rest.to_owned()));
+        }
+        if let Some(rest) = text.strip_prefix("target:") {
+            return Ok(Self::Target(rest.to_owned()));
         }
         if text == STDIN {
             return Ok(Self::Stdin);
@@ -68,11 +67,6 @@ impl Location {
             return Ok(Self::Http(text.to_owned()));
         }
         Ok(Self::Path(text.to_owned()))
-    }
-
-    /// Whether a Dockerfile's path is looked up inside it rather than in the working directory.
-    pub(crate) fn is_remote(&self) -> bool {
-        !matches!(self, Self::Stdin | Self::Path(_))
     }
 }
 
@@ -100,7 +94,7 @@ mod tests {
         assert!(matches!(read("HTTPS://h/x.tar"), Location::Http(_)));
         assert_eq!(read("docker-image://a"), Location::Image("a".into()));
         assert_eq!(read("target:a"), Location::Target("a".into()));
-        assert!(read("debootstrap://debian/trixie").is_remote());
-        assert!(!read("a").is_remote());
+        assert!(matches!(read("debootstrap://debian/trixie"), Location::Debootstrap(_)));
+        assert_eq!(read("a"), Location::Path("a".into()));
     }
 }

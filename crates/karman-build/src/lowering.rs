@@ -72,8 +72,8 @@ impl Planner<'_> {
             options.contexts.insert(name.clone(), context);
         }
         let bases = Bases::new(self.backend, self.session, &self.images);
-        lower(dockerfile.tree()?, &options, &bases, &mut self.graph).map_err(|mut found| {
-            match bases.failure() {
+        lower(dockerfile.tree()?, &options, &bases, &mut self.graph).map_err(
+            |mut found| match bases.failure() {
                 Some((cause, hints)) => {
                     if let Some(last) = found.pop() {
                         found.push(hints.into_iter().fold(last, Diagnostic::with_hint));
@@ -81,8 +81,8 @@ impl Planner<'_> {
                     Problem::Unresolved(found, cause)
                 }
                 None => Problem::Found(found),
-            }
-        })
+            },
+        )
     }
 
     fn options(&self, spec: &TargetSpec, platform: Platform) -> Step<Options> {
@@ -197,7 +197,9 @@ fn extra_hosts(spec: &TargetSpec) -> Step<Vec<ExtraHost>> {
         // Steps share the host's network, where the host is the loopback address.
         let address = if address == HOST_GATEWAY { "127.0.0.1" } else { address };
         match address.parse::<std::net::IpAddr>() {
-            Ok(ip) if !host.is_empty() => Ok(ExtraHost { host: host.clone(), address: ip.to_string() }),
+            Ok(ip) if !host.is_empty() => {
+                Ok(ExtraHost { host: host.clone(), address: ip.to_string() })
+            }
             _ => Err(Problem::usage_hint(
                 format!("invalid host `{host}={address}`"),
                 "want `NAME=ADDRESS`, or `NAME=host-gateway`",

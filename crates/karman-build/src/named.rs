@@ -2,16 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use karman_control::{LocalDir, ResolvedImage, SolveError};
+use karman_control::{LocalDir, SolveError};
 use karman_dockerfile::lower::NamedContext;
-use karman_llb::{DebootstrapSource, ImageSource, OciLayoutSource, SourceOp};
-use karman_oci::{Digest, Platform, Reference};
+use karman_llb::{SourceOp, VertexDigest};
+use karman_oci::{Digest, ImageConfig, Platform, Reference};
 
 use crate::error::{Problem, Step};
 use crate::files::directory;
 use crate::location::Location;
 use crate::plan::Planner;
+use crate::resolver::{LAYOUT_SCHEME, image_source};
 use crate::spec::TargetSpec;
+
+/// Root filesystem and config of a target.
+type Linked = (Option<VertexDigest>, ImageConfig);
 
 impl Planner<'_> {
     /// A named context of a target for one platform.
@@ -46,61 +50,79 @@ impl Planner<'_> {
         }
     }
 
-    /// A context that is an image, with its config.
-    pub(crate) fn named_image(
+    /// A context that is an image: of another target, or found when the lowering needs it.
+    fn named_image(
         &mut self,
         target: &str,
         name: &str,
         location: &Location,
         platform: &Platform,
     ) -> Step<NamedContext> {
-        let source = match location {
-            Location::Target(linked) => return self.linked(target, linked, platform),
-            Location::Image(reference) => {
-                let reference = Reference::parse(reference)
-                    .map_err(|e| Problem::usage(format!("context `{name}`: {e}")))?;
-                let reference = reference.to_string();
-                SourceOp::Image(ImageSource { reference, manifest: None })
+        if let Location::Target(linked) = location {
+            let (root, config) = self.linked(target, linked, platform)?;
+            return Ok(NamedContext::Image { root, config: Box::new(config) });
+        }
+        Ok(NamedContext::Reference(match self.image_source(name, location)? {
+            SourceOp::Image(image) => image.reference,
+            SourceOp::OciLayout(layout) => format!("{LAYOUT_SCHEME}{}", layout.name),
+            SourceOp::Debootstrap(source) => source.source,
+            SourceOp::Local(_) | SourceOp::Git(_) | SourceOp::Http(_) => {
+                unreachable!("an image's source is one of the three above")
             }
+        }))
+    }
+
+    /// The root filesystem behind a main context that is an image.
+    pub(crate) fn image_root(
+        &mut self,
+        target: &str,
+        location: &Location,
+        platform: &Platform,
+    ) -> Step<Option<VertexDigest>> {
+        if let Location::Target(linked) = location {
+            return Ok(self.linked(target, linked, platform)?.0);
+        }
+        let source = self.image_source("context", location)?;
+        let resolved = self.images.resolve(self.backend, &source, platform, self.session);
+        let resolved = resolved
+            .map_err(|e| SolveError { message: format!("main context: {}", e.message), ..*e })?;
+        let title = "[internal] load remote build context".to_owned();
+        Ok(Some(self.add_source_for(resolved.source, title, platform.clone())))
+    }
+
+    /// The source to ask the backend for; not pinned yet.
+    fn image_source(&mut self, name: &str, location: &Location) -> Step<SourceOp> {
+        match location {
+            Location::Image(text) => match Reference::parse(text) {
+                Ok(reference) => Ok(image_source(&reference.to_string())),
+                Err(e) => Err(Problem::usage(format!("context `{name}`: {e}"))),
+            },
             Location::Layout(text) => {
                 let (path, suffix) = self.layout(name, text)?;
                 let layout = format!("{}{suffix}", self.layout_name(&path));
-                SourceOp::OciLayout(OciLayoutSource { name: layout, manifest: None })
+                Ok(image_source(&format!("{LAYOUT_SCHEME}{layout}")))
             }
-            Location::Debootstrap(source) => {
-                SourceOp::Debootstrap(DebootstrapSource { source: source.clone() })
-            }
-            Location::Stdin | Location::Path(_) | Location::Git(_) | Location::Http(_) => {
-                return Err(Problem::usage(format!("context `{name}` is not an image")));
-            }
-        };
-        let resolved = self.resolve(&source, platform).map_err(|e| {
-            SolveError { message: format!("context `{name}`: {}", e.message), ..e }
-        })?;
-        let title = format!("[context {name}] {}", title_of(location, &resolved.digest));
-        let root = self.add_source_for(resolved.source, title, platform.clone());
-        Ok(NamedContext::Image { root: Some(root), config: Box::new(resolved.config) })
-    }
-
-    fn resolve(&self, source: &SourceOp, platform: &Platform) -> Result<ResolvedImage, SolveError> {
-        self.images.resolve(self.backend, source, platform, self.session)
+            Location::Debootstrap(source) => Ok(image_source(source)),
+            _ => Err(Problem::usage(format!("context `{name}` is not an image"))),
+        }
     }
 
     /// The result of another target.
-    fn linked(&self, target: &str, linked: &str, platform: &Platform) -> Step<NamedContext> {
+    fn linked(&self, target: &str, linked: &str, platform: &Platform) -> Step<Linked> {
         let Some(done) = self.done.get(linked) else { return Err(Problem::Known) };
         let same = done.iter().find(|image| image.platform == *platform);
-        let (root, config) = match (same, done.as_slice()) {
-            (Some(image), _) | (None, [image]) => (image.root, image.config.clone()),
+        match (same, done.as_slice()) {
+            (Some(image), _) | (None, [image]) => Ok((image.root, image.config.clone())),
             (None, many) => {
                 let have: Vec<String> = many.iter().map(|i| i.platform.to_string()).collect();
-                return Err(Problem::usage_hint(
-                    format!("target `{linked}` is not built for {platform}, which `{target}` needs"),
+                Err(Problem::usage_hint(
+                    format!(
+                        "target `{linked}` is not built for {platform}, which `{target}` needs"
+                    ),
                     format!("`{linked}` is built for {}", have.join(", ")),
-                ));
+                ))
             }
-        };
-        Ok(NamedContext::Image { root, config: Box::new(config) })
+        }
     }
 
     /// The path of an OCI layout, canonical, and the `:tag` or `@digest` after it.
@@ -170,15 +192,5 @@ fn free_name(wish: &str, is_taken: impl Fn(&str) -> bool) -> String {
             return name;
         }
         number += 1;
-    }
-}
-
-fn title_of(location: &Location, digest: &Digest) -> String {
-    match location {
-        Location::Image(text) if text.contains('@') => format!("docker-image://{text}"),
-        Location::Image(text) => format!("docker-image://{text}@{digest}"),
-        Location::Layout(text) => format!("oci-layout://{text}"),
-        Location::Debootstrap(text) => text.clone(),
-        other => format!("{other:?}"),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use karman_control::{Backend, Cause, ResolvedImage, Session, SolveError};
 use karman_dockerfile::lower::{ResolveError, ResolvedBase, Resolver};
-use karman_llb::{ImageSource, SourceOp};
+use karman_llb::{DebootstrapSource, ImageSource, OciLayoutSource, SourceOp};
 use karman_oci::Platform;
 
 /// Images that were resolved.
@@ -22,7 +22,7 @@ impl Images {
         source: &SourceOp,
         platform: &Platform,
         session: &Session,
-    ) -> Result<ResolvedImage, SolveError> {
+    ) -> Result<ResolvedImage, Box<SolveError>> {
         let key = format!("{platform} {source:?}");
         if let Some(known) = self.known.borrow().get(&key) {
             return Ok(known.clone());
@@ -54,12 +54,11 @@ impl<'a> Bases<'a> {
 
 impl Resolver for Bases<'_> {
     fn image(&self, reference: &str, platform: &Platform) -> Result<ResolvedBase, ResolveError> {
-        let source = ImageSource { reference: reference.to_owned(), manifest: None };
-        let found =
-            self.images.resolve(self.backend, &SourceOp::Image(source), platform, self.session);
+        let source = image_source(reference);
+        let found = self.images.resolve(self.backend, &source, platform, self.session);
         let image = found.map_err(|error| {
             *self.failed.borrow_mut() = Some((error.cause, error.hints.clone()));
-            ResolveError { reference: reference.to_owned(), source: Box::new(error) }
+            ResolveError { reference: reference.to_owned(), source: error }
         })?;
         Ok(ResolvedBase {
             source: Some(image.source),
@@ -67,4 +66,20 @@ impl Resolver for Bases<'_> {
             digest: Some(image.digest),
         })
     }
+}
+
+/// The scheme of an image in an OCI layout of the session.
+pub(crate) const LAYOUT_SCHEME: &str = "oci-layout://";
+/// The scheme of a root filesystem from a signed archive.
+const DEBOOTSTRAP_SCHEME: &str = "debootstrap://";
+
+/// The source behind a text the resolver is asked for: a full reference, or one of the schemes.
+pub(crate) fn image_source(text: &str) -> SourceOp {
+    if let Some(name) = text.strip_prefix(LAYOUT_SCHEME) {
+        return SourceOp::OciLayout(OciLayoutSource { name: name.to_owned(), manifest: None });
+    }
+    if text.starts_with(DEBOOTSTRAP_SCHEME) {
+        return SourceOp::Debootstrap(DebootstrapSource { source: text.to_owned() });
+    }
+    SourceOp::Image(ImageSource { reference: text.to_owned(), manifest: None })
 }

@@ -17,6 +17,8 @@ pub struct ResolverInputs {
     /// Caps, and overrides that are not forced.
     pub constraints: String,
     /// Forced overrides (uv's `--overrides`: they replace what packages ask for), where there are any.
+    /// Whoever installs under the constraints must hand this to uv too (`UV_OVERRIDE`): without it
+    /// the package that asks for something else refuses the pin.
     pub overrides: Option<String>,
     /// `--exclude-newer` and the exemptions from it.
     pub uv_args: Vec<String>,

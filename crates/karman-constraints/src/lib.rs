@@ -10,7 +10,7 @@
 //!
 //! ```toml
 //! series = "2026.1"
-//! python = ["3.13"]            # the first is the fleet's; more give lines with markers
+//! python = ["3.13"]            # more than one give lines with markers where they differ
 //! cutoff = "2026-04-15"        # the last day of which uploads are taken
 //! base = ["cryptography"]      # what every virtual environment begins with
 //!

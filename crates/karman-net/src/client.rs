@@ -6,15 +6,16 @@ use std::thread;
 
 use ureq::http::{self, HeaderName, HeaderValue, Method, Uri};
 use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{Agent, AsSendBody};
 
 use crate::config::{Config, ConfigError, Retry};
+use crate::dial::{Dialler, Later};
 use crate::error::{Failure, NetError};
 use crate::forward::{ForwardConnector, forward_uri};
 use crate::proxy::{HostSet, Proxy, Route, Table};
 use crate::request::{self, Body, Request, SECRET_HEADERS};
+use crate::resolve::Names;
 use crate::response::{Response, drain};
 use crate::retry;
 use crate::roots;
@@ -57,11 +58,12 @@ impl Client {
             .root_certs(roots::load(&config)?)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
         let verified = tls.build();
-        let verifying = agents(&config, &proxies, &verified)?;
+        let names = Names::new();
+        let verifying = agents(&config, &proxies, &verified, &names)?;
         let forwarding = Agent::with_parts(
             agent_config(&config, None, &verified),
-            DefaultConnector::new().chain(ForwardConnector),
-            DefaultResolver::default(),
+            Dialler::new(DefaultConnector::new().chain(ForwardConnector), &names),
+            Later,
         );
         let trusting = if insecure.is_empty() {
             Vec::new()
@@ -70,7 +72,7 @@ impl Client {
             let open = TlsConfig::builder()
                 .disable_verification(true)
                 .unversioned_rustls_crypto_provider(provider);
-            agents(&config, &proxies, &open.build())?
+            agents(&config, &proxies, &open.build(), &names)?
         };
         let retry = config.retry;
         Ok(Self {
@@ -299,10 +301,19 @@ fn direct_uri(url: &Url) -> Result<Uri, Failure> {
 }
 
 /// The direct agent and one per proxy.
-fn agents(config: &Config, table: &Table, tls: &TlsConfig) -> Result<Vec<Agent>, ConfigError> {
-    let mut agents = vec![agent(config, None, tls)];
+fn agents(
+    config: &Config,
+    table: &Table,
+    tls: &TlsConfig,
+    names: &Names,
+) -> Result<Vec<Agent>, ConfigError> {
+    let agent = |proxy| {
+        let connector = Dialler::new(DefaultConnector::new(), names);
+        Agent::with_parts(agent_config(config, proxy, tls), connector, Later)
+    };
+    let mut agents = vec![agent(None)];
     for proxy in table.proxies() {
-        agents.push(agent(config, Some(tunnel(proxy)?), tls));
+        agents.push(agent(Some(tunnel(proxy)?)));
     }
     Ok(agents)
 }
@@ -318,10 +329,6 @@ fn tunnel(proxy: &Proxy) -> Result<ureq::Proxy, ConfigError> {
         builder = builder.username(user).password(password);
     }
     builder.build().map_err(bad)
-}
-
-fn agent(config: &Config, proxy: Option<ureq::Proxy>, tls: &TlsConfig) -> Agent {
-    agent_config(config, proxy, tls).into()
 }
 
 fn agent_config(

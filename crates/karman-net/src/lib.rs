@@ -12,6 +12,8 @@
 //!   to another origin and never travel from https to http;
 //! - plain `http://` goes to an HTTP proxy in absolute form as curl does, because package proxies
 //!   (squid, apt-cacher-ng) refuse `CONNECT` to port 80; `https://` is tunnelled;
+//! - names are resolved once a minute and only for new connections, because getaddrinfo has no cache
+//!   and a lost query costs it five seconds;
 //! - retries, `Retry-After`, resumed downloads and every limit.
 //!
 //! One [`Client`] holds one connection pool and is cheap to clone; share it between threads.
@@ -28,11 +30,13 @@
 
 mod client;
 mod config;
+mod dial;
 mod download;
 mod error;
 mod forward;
 mod proxy;
 mod request;
+mod resolve;
 mod response;
 mod retry;
 mod roots;

@@ -84,8 +84,10 @@ impl Actor<'_> {
             filter: filter.is_some().then_some(&decide),
             owner,
             mode: change.as_ref().map(|c| c as &(dyn Fn(u32, bool) -> u32 + Sync)),
-            mtime: action.created.map(karman_sys::fs::Time::from_secs),
-            created: self.engine.epoch_time(),
+            // Files keep their times; the epoch is for what the copy itself makes. BuildKit's
+            // `rewrite-timestamp` pulls later times back when the layer is written.
+            mtime: None,
+            created: self.time(action.created),
             link: true,
             replace: if action.replace { Replace::Anything } else { Replace::SameType },
             digests: is_context,

@@ -1,0 +1,9 @@
+//! Plans against a backend that answers from maps.
+
+mod bake;
+mod borrow;
+mod contexts;
+mod dockerfiles;
+mod named;
+mod support;
+mod targets;

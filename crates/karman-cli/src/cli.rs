@@ -1,0 +1,63 @@
+//! All commands and the flags they share.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{bake, build, cache, completions, doctor, image, run};
+use crate::failure::Done;
+use crate::setup::{Context, GlobalArgs};
+
+/// Builds container images from Dockerfiles and bake files, without a daemon.
+#[derive(Debug, Parser)]
+#[command(name = "karman", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<build::Args>),
+    /// Build the targets of bake files
+    Bake(bake::Args),
+    /// Run an image of the local store in the sandbox of builds
+    Run(run::Args),
+    /// List, show, name and remove images of the local store
+    #[command(subcommand, visible_alias = "images")]
+    Image(image::Command),
+    /// Show and prune what the store keeps
+    #[command(subcommand)]
+    Cache(cache::Command),
+    /// Tell what this host can do, and how to fix what it cannot
+    Doctor(doctor::Args),
+    /// Print the completions of a shell
+    Completions(completions::Args),
+}
+
+impl Cli {
+    /// Runs the command; gives the exit code.
+    pub(crate) fn run(self) -> Done {
+        let global = self.global;
+        match self.command {
+            Command::Build(args) => build::run(*args, Context::load(global)?),
+            Command::Bake(args) => bake::run(args, Context::load(global)?),
+            Command::Run(args) => run::run(args, &Context::load(global)?),
+            Command::Image(command) => image::run(command, &Context::load(global)?),
+            Command::Cache(command) => cache::run(command, &Context::load(global)?),
+            Command::Doctor(args) => doctor::run(&args, global),
+            Command::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

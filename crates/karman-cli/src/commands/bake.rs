@@ -1,0 +1,283 @@
+//! `karman bake`.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use karman_bake::{
+    BakeFile, DEFAULT_FILES, Facts, Request, Resolved, list_targets, list_variables, parse,
+    parse_var, print_json, resolve, targets_json, targets_table, variables_json, variables_table,
+};
+use karman_build::{TargetSpec, from_bake};
+use karman_diag::{Diagnostic, ExitCode, render};
+use karman_oci::Platform;
+use karman_report::Redactor;
+use serde_json::{Map, Value};
+
+use crate::driver::{self, Built, Job};
+use crate::failure::{Done, Failure};
+use crate::flags::{Allow, Unsupported, has_image, image_export, parse_allow};
+use crate::progress::ProgressArgs;
+use crate::setup::Context;
+use crate::{metadata, out};
+
+/// A larger file is no bake file.
+const MAX_FILE: u64 = 16 << 20;
+const CWD: &str = "cwd://";
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Targets, groups or patterns [default: default]
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+    /// Bake file, HCL or JSON; `-` is standard input [default: docker-bake.{json,hcl} and
+    /// docker-bake.override.{json,hcl}]
+    #[arg(short, long, value_name = "FILE")]
+    file: Vec<String>,
+    /// Override a value: TARGET.KEY[.SUB][+]=VALUE; patterns such as `*` name several targets
+    #[arg(long, value_name = "OVERRIDE")]
+    set: Vec<String>,
+    /// Set a variable of the bake files; wins over the environment
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_var)]
+    var: Vec<(String, String)>,
+    /// Print the resolved targets as JSON and build nothing
+    #[arg(long)]
+    print: bool,
+    /// Print `targets` or `variables` and build nothing; with `,format=json` as JSON
+    #[arg(long, value_name = "WHAT")]
+    list: Option<String>,
+    /// Output of all targets, as in `karman build` [default: type=image where a target has none]
+    #[arg(short, long, value_name = "SPEC")]
+    output: Vec<String>,
+    /// Keep all images in the local store, besides other outputs
+    #[arg(long)]
+    load: bool,
+    /// Run everything again
+    #[arg(long)]
+    no_cache: bool,
+    /// Look up base images again
+    #[arg(long)]
+    pull: bool,
+    #[command(flatten)]
+    progress: ProgressArgs,
+    /// Allow network.host or security.insecure
+    #[arg(long, value_name = "PRIVILEGE", value_parser = parse_allow, value_delimiter = ',')]
+    allow: Vec<Allow>,
+    /// Check the Dockerfiles only; exit code 1 when there are warnings
+    #[arg(long)]
+    check: bool,
+    /// Write what was made as JSON, by target
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    unsupported: Unsupported,
+}
+
+/// Builds, prints or lists.
+pub(crate) fn run(args: Args, context: Context) -> Done {
+    args.unsupported.refuse()?;
+    let list = args.list.as_deref().map(Listing::parse).transpose()?;
+    let files = read_files(&args.file, &context)?;
+    let (bake, found) = parse(&files);
+    let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) =
+        found.into_iter().partition(Diagnostic::is_error);
+    warnings.iter().for_each(|w| out::note(&render(w, &bake.sources)));
+    if !errors.is_empty() {
+        return Err(Failure::diagnostics(&errors, &bake.sources, ExitCode::Input));
+    }
+    let request = args.request(&context)?;
+    if let Some(list) = list {
+        let text = list
+            .text(&bake, &request)
+            .map_err(|found| Failure::diagnostics(&found, &bake.sources, ExitCode::Input))?;
+        out::data(&text)?;
+        return Ok(0);
+    }
+    let resolved = resolve(&bake, &request).map_err(|found| {
+        let exit = if asks_unknown(&bake, &request) { ExitCode::NotFound } else { ExitCode::Input };
+        Failure::diagnostics(&found, &bake.sources, exit)
+    })?;
+    if args.print {
+        out::data(&print_json(&resolved))?;
+        return Ok(0);
+    }
+    build(&args, &resolved, &context)
+}
+
+fn build(args: &Args, resolved: &Resolved, context: &Context) -> Done {
+    let progress = args.progress.choose(&context.env, false)?;
+    let mut specs = Vec::new();
+    for name in &resolved.order {
+        specs.extend(resolved.targets.get(name).map(|t| spec(name, t, args.load)).transpose()?);
+    }
+    let pull = args.pull || resolved.targets.values().any(|t| t.pull == Some(true));
+    note_ignored(resolved);
+    let tags = driver::tags_of(&specs);
+    let job = Job { specs, progress, pull, allow: args.allow.clone(), check: args.check };
+    let response = match driver::build(job, context)? {
+        Built::Made(response) => response,
+        Built::Checked(code) => return Ok(code),
+    };
+    if let Some(file) = &args.metadata_file {
+        let wanted = tags.iter().filter(|(name, _)| !resolved.targets[*name].linked);
+        let map: Map<String, Value> = wanted
+            .map(|(name, tags)| (name.clone(), metadata::of_target(&response, name, tags)))
+            .collect();
+        metadata::write_json(file, &Value::Object(map))?;
+    }
+    Ok(0)
+}
+
+/// The build of a target. Without an output the image goes to the local store, and without a tag it
+/// is named after the target.
+fn spec(name: &str, target: &karman_bake::Target, load: bool) -> Done<TargetSpec> {
+    let mut spec = from_bake(name, target).map_err(|e| Failure::plan(e, &Redactor::default()))?;
+    if target.linked {
+        return Ok(spec);
+    }
+    if spec.exports.is_empty() || (load && !has_image(&spec.exports)) {
+        spec.exports.push(image_export()?);
+    }
+    let named = spec.exports.iter().any(|e| !e.names.is_empty());
+    if spec.tags.is_empty() && !named && has_image(&spec.exports) {
+        // References are lower case, target names need not be.
+        spec.tags.push(name.to_lowercase());
+    }
+    Ok(spec)
+}
+
+/// Says what of the files has no effect: bake files are shared with buildx, so it is no error.
+fn note_ignored(resolved: &Resolved) {
+    let names = |has: &dyn Fn(&karman_bake::Target) -> bool| {
+        let names: Vec<&str> =
+            resolved.targets.iter().filter(|(_, t)| has(t)).map(|(n, _)| n.as_str()).collect();
+        names.join(", ")
+    };
+    let attests = |t: &karman_bake::Target| t.attest.iter().any(|a| !a.disabled);
+    let ignored = [
+        ("cache-from", names(&|t| !t.cache_from.is_empty())),
+        ("cache-to", names(&|t| !t.cache_to.is_empty())),
+        ("attest", names(&attests)),
+    ];
+    for (key, targets) in ignored.iter().filter(|(_, targets)| !targets.is_empty()) {
+        out::note(&format!(
+            "WARNING: `{key}` is not supported yet and has no effect ({targets})\n"
+        ));
+    }
+}
+
+/// Whether a target was asked for that the files do not have.
+fn asks_unknown(bake: &BakeFile, request: &Request) -> bool {
+    let plain = Request { targets: Vec::new(), overrides: Vec::new(), ..request.clone() };
+    let Ok(listed) = list_targets(bake, &plain) else { return false };
+    // Names with `_` are private and not listed.
+    request.targets.iter().any(|t| !t.starts_with('_') && listed.iter().all(|l| l.name != *t))
+}
+
+impl Args {
+    fn request(&self, context: &Context) -> Done<Request> {
+        let mut overrides = self.set.clone();
+        if self.no_cache {
+            overrides.push("*.no-cache=true".to_owned());
+        }
+        if self.pull {
+            overrides.push("*.pull=true".to_owned());
+        }
+        overrides.extend(self.output.iter().map(|o| format!("*.output={o}")));
+        let mut random = [0_u8; 32];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| Failure::host("read random bytes", e))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Request {
+            targets: self.targets.clone(),
+            overrides,
+            vars: self.var.iter().cloned().collect(),
+            env: context.env.texts.clone(),
+            facts: Facts {
+                local_platform: Platform::host().to_string(),
+                now: i64::try_from(now.as_secs()).ok(),
+                home: context.env.get("HOME").map(str::to_owned),
+                random: Some(random),
+                ..Facts::default()
+            },
+        })
+    }
+}
+
+/// What `--list` asks for.
+struct Listing {
+    variables: bool,
+    json: bool,
+}
+
+impl Listing {
+    /// Reads `targets`, `variables`, `type=targets,format=json`.
+    fn parse(text: &str) -> Done<Self> {
+        let wrong = || {
+            Failure::usage_hint(
+                format!("invalid `--list {text}`"),
+                "want `targets` or `variables`, with `,format=json` where wanted",
+            )
+        };
+        let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+        for field in text.split(',') {
+            let (key, value) = field.split_once('=').unwrap_or(("type", field));
+            fields.insert(key, value);
+        }
+        let variables = match fields.remove("type") {
+            Some("targets") => false,
+            Some("variables") => true,
+            _ => return Err(wrong()),
+        };
+        let json = match fields.remove("format") {
+            None | Some("table") => false,
+            Some("json") => true,
+            Some(_) => return Err(wrong()),
+        };
+        if fields.is_empty() { Ok(Self { variables, json }) } else { Err(wrong()) }
+    }
+
+    fn text(&self, bake: &BakeFile, request: &Request) -> Result<String, Vec<Diagnostic>> {
+        if self.variables {
+            let all = list_variables(bake, request)?;
+            return Ok(if self.json { variables_json(&all) } else { variables_table(&all) });
+        }
+        let all = list_targets(bake, request)?;
+        Ok(if self.json { targets_json(&all) } else { targets_table(&all) })
+    }
+}
+
+/// The bake files with their names.
+fn read_files(named: &[String], context: &Context) -> Done<Vec<(String, String)>> {
+    if !named.is_empty() {
+        return named.iter().map(|name| read_file(name, context)).collect();
+    }
+    let exists = |name: &&str| context.env.cwd.join(name).is_file();
+    let found: Vec<&str> = DEFAULT_FILES.into_iter().filter(exists).collect();
+    if found.is_empty() {
+        return Err(Failure::usage_hint(
+            format!("there is no bake file in `{}`", context.env.cwd.display()),
+            format!("name one with `-f`; looked for {}", DEFAULT_FILES.join(", ")),
+        ));
+    }
+    found.into_iter().map(|name| read_file(name, context)).collect()
+}
+
+fn read_file(name: &str, context: &Context) -> Done<(String, String)> {
+    let mut text = String::new();
+    let path = context.env.cwd.join(name.strip_prefix(CWD).unwrap_or(name));
+    let failed = |source| Failure::File { doing: "read bake file", path: path.clone(), source };
+    let read = if name == "-" {
+        std::io::stdin().lock().take(MAX_FILE + 1).read_to_string(&mut text)
+    } else {
+        let file = std::fs::File::open(&path).map_err(failed)?;
+        file.take(MAX_FILE + 1).read_to_string(&mut text)
+    };
+    read.map_err(failed)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(Failure::usage(format!("bake file `{name}` is larger than {MAX_FILE} bytes")));
+    }
+    Ok((name.to_owned(), text))
+}

@@ -1,0 +1,221 @@
+//! `karman build`.
+
+use std::path::PathBuf;
+
+use karman_bake::Target;
+use karman_build::{SecretSpec, SshSpec, TargetSpec, from_bake};
+use karman_control::Export;
+use karman_oci::{Platform, Reference};
+use karman_report::{Progress, Redactor};
+
+use crate::driver::{self, Built, Job};
+use crate::failure::{Done, Failure};
+use crate::flags::{
+    Allow, Unsupported, has_image, image_export, parse_allow, parse_host, parse_output,
+    parse_secret, parse_ssh, refuse_attest,
+};
+use crate::progress::ProgressArgs;
+use crate::setup::Context;
+use crate::units::parse_pair;
+use crate::{metadata, out};
+
+/// The name of the only target.
+const NAME: &str = "default";
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Directory, git URL, archive URL, `-` for an archive or Dockerfile on standard input, or any
+    /// source of a named context
+    #[arg(value_name = "CONTEXT")]
+    context: String,
+    /// Dockerfile [default: CONTEXT/Dockerfile]; `-` is standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<String>,
+    /// Name of the image, as in `nova:2026.1`
+    #[arg(short, long, value_name = "NAME")]
+    tag: Vec<String>,
+    /// Stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Build argument; without a value it is taken from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+    /// Named context: path, docker-image://REF, oci-layout://DIR, git URL, archive URL, debootstrap://…
+    #[arg(long, value_name = "NAME=SOURCE", value_parser = parse_pair)]
+    build_context: Vec<(String, String)>,
+    /// Platform of the result, such as linux/amd64 [default: this host's]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    platform: Vec<String>,
+    /// Where the result goes: type=image|oci|docker|local|tar|cacheonly[,dest=…], a directory, or `-`
+    /// for a tar on standard output [default: type=image]
+    #[arg(short, long, value_name = "SPEC")]
+    output: Vec<String>,
+    /// Keep the image in the local store: the same as `-o type=image`, and the default without `-o`
+    #[arg(long)]
+    load: bool,
+    /// Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=NAME]
+    #[arg(long, value_name = "SPEC", value_parser = parse_secret)]
+    secret: Vec<SecretSpec>,
+    /// SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET
+    #[arg(long, value_name = "SPEC", value_parser = parse_ssh)]
+    ssh: Vec<SshSpec>,
+    /// Run everything again
+    #[arg(long)]
+    no_cache: bool,
+    /// Run the steps of these stages again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+    /// Look up base images again
+    #[arg(long)]
+    pull: bool,
+    /// Network of RUN steps: default, host or none
+    #[arg(long, value_name = "MODE", value_parser = ["default", "host", "none"])]
+    network: Option<String>,
+    /// Line of /etc/hosts
+    #[arg(long, value_name = "NAME:ADDRESS", value_parser = parse_host)]
+    add_host: Vec<(String, String)>,
+    /// Resource limit, such as nofile=1024:2048
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+    /// Size of /dev/shm, such as 128m
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+    /// Label of the image
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+    /// Annotation of the manifest
+    #[arg(long, value_name = "NAME=VALUE")]
+    annotation: Vec<String>,
+    /// Write what was made as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    /// Write the image id, the digest of its config
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    #[command(flatten)]
+    progress: ProgressArgs,
+    /// Show errors only, and print the image id
+    #[arg(short, long)]
+    quiet: bool,
+    /// Allow network.host or security.insecure
+    #[arg(long, value_name = "PRIVILEGE", value_parser = parse_allow, value_delimiter = ',')]
+    allow: Vec<Allow>,
+    /// Check the Dockerfile only; exit code 1 when there are warnings
+    #[arg(long)]
+    check: bool,
+    /// `build`, or `check` for the same as --check
+    #[arg(long, value_name = "METHOD", value_parser = ["build", "check"], default_value = "build", hide_default_value = true)]
+    call: String,
+    /// Attestation; only `disabled=true` is accepted
+    #[arg(long, value_name = "SPEC")]
+    attest: Vec<String>,
+    #[command(flatten)]
+    unsupported: Unsupported,
+}
+
+/// Builds.
+pub(crate) fn run(args: Args, context: Context) -> Done {
+    args.unsupported.refuse()?;
+    refuse_attest(&args.attest)?;
+    let progress = args.progress.choose(&context.env, args.quiet)?;
+    let spec = args.spec()?;
+    let (metadata_file, iidfile) = (args.metadata_file.clone(), args.iidfile.clone());
+    let specs = vec![spec];
+    let (tags, stdout) = (driver::tags_of(&specs), driver::uses_stdout(&specs));
+    let job = Job {
+        specs,
+        progress,
+        pull: args.pull,
+        allow: args.allow,
+        check: args.check || args.call == "check",
+    };
+    let response = match driver::build(job, &context)? {
+        Built::Made(response) => response,
+        Built::Checked(code) => return Ok(code),
+    };
+    let id = response.configs.get(NAME).map(ToString::to_string);
+    if let Some(file) = metadata_file {
+        let tags = tags.get(NAME).map(Vec::as_slice).unwrap_or_default();
+        metadata::write_json(&file, &metadata::of_target(&response, NAME, tags))?;
+    }
+    if let (Some(file), Some(id)) = (iidfile, &id) {
+        metadata::write(&file, id)?;
+    }
+    if let (Progress::Quiet, false, Some(id)) = (progress, stdout, id) {
+        out::data(&format!("{id}\n"))?;
+    }
+    Ok(0)
+}
+
+impl Args {
+    /// The build that the arguments describe.
+    fn spec(&self) -> Done<TargetSpec> {
+        let mut spec = self.checked_spec()?;
+        spec.context.clone_from(&self.context);
+        spec.dockerfile.clone_from(&self.file);
+        spec.stage.clone_from(&self.target);
+        for arg in &self.build_arg {
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (arg.as_str(), None),
+            };
+            spec.build_args.insert(name.to_owned(), value);
+        }
+        spec.contexts = self.build_context.iter().cloned().collect();
+        spec.platforms = platforms(&self.platform)?;
+        spec.labels = self.label.iter().map(|l| label(l)).collect();
+        spec.no_cache = self.no_cache;
+        spec.no_cache_filter.clone_from(&self.no_cache_filter);
+        spec.network.clone_from(&self.network);
+        spec.extra_hosts.clone_from(&self.add_host);
+        spec.secrets.clone_from(&self.secret);
+        spec.ssh.clone_from(&self.ssh);
+        spec.tags = self.tags()?;
+        spec.exports = self.exports()?;
+        Ok(spec)
+    }
+
+    /// What bake reads in the same way.
+    fn checked_spec(&self) -> Done<TargetSpec> {
+        let mut target = Target::default();
+        target.ulimits.clone_from(&self.ulimit);
+        target.shm_size.clone_from(&self.shm_size);
+        target.annotations.clone_from(&self.annotation);
+        from_bake(NAME, &target).map_err(|e| Failure::plan(e, &Redactor::default()))
+    }
+
+    fn tags(&self) -> Done<Vec<String>> {
+        for tag in &self.tag {
+            let parsed = Reference::parse(tag).map_err(|e| Failure::usage(e.to_string()))?;
+            if parsed.digest.is_some() {
+                return Err(Failure::usage(format!(
+                    "`{tag}` has a digest: a new image has none yet"
+                )));
+            }
+        }
+        Ok(self.tag.clone())
+    }
+
+    fn exports(&self) -> Done<Vec<Export>> {
+        let mut exports: Vec<Export> =
+            self.output.iter().map(|o| parse_output(o)).collect::<Done<_>>()?;
+        if exports.is_empty() || (self.load && !has_image(&exports)) {
+            exports.push(image_export()?);
+        }
+        Ok(exports)
+    }
+}
+
+fn platforms(texts: &[String]) -> Done<Vec<Platform>> {
+    let parse = |text: &String| {
+        Platform::parse(text).map_err(|e| Failure::usage_hint(e.to_string(), "as in `linux/amd64`"))
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// A label without a value is empty, as in docker.
+fn label(text: &str) -> (String, String) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    (name.to_owned(), value.to_owned())
+}

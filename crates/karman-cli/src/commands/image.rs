@@ -1,0 +1,167 @@
+//! `karman image`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use karman_oci::Reference;
+use karman_report::{ImageRow, images_json, images_table};
+use karman_worker::{Engine, ImageDetails, LocalImage};
+use serde_json::{Value, json};
+
+use crate::failure::{Done, Failure};
+use crate::out;
+use crate::setup::Context;
+
+const NANOSECONDS: i64 = 1_000_000_000;
+const NO_TAG: &str = "<none>";
+
+/// How a list is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Columns
+    Table,
+    /// JSON
+    Json,
+}
+
+/// Subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List the images
+    Ls {
+        /// Columns or JSON
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+        /// Print the digests only
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Print descriptor, manifests and configs as JSON
+    Inspect {
+        /// Name or digest
+        name: String,
+    },
+    /// Remove names; `karman cache prune` removes the bytes
+    Rm {
+        /// Names or digests
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Give an image another name
+    Tag {
+        /// Name or digest
+        source: String,
+        /// The new name
+        target: String,
+    },
+}
+
+/// Runs a subcommand.
+pub(crate) fn run(command: Command, context: &Context) -> Done {
+    // What the arguments alone tell comes before the store is opened.
+    let target = match &command {
+        Command::Tag { target, .. } => Some(reference(target)?),
+        _ => None,
+    };
+    let engine = context.open(false)?;
+    match command {
+        Command::Ls { format, quiet } => list(&engine, format, quiet)?,
+        Command::Inspect { name } => {
+            let details = engine.inspect_image(&name)?;
+            out::data(&format!("{:#}\n", inspection(&details)))?;
+        }
+        Command::Rm { names } => {
+            for name in &names {
+                let removed = engine.remove_image(name)?;
+                out::data(&format!("Untagged: {}\n", familiar(&removed.reference)))?;
+            }
+        }
+        Command::Tag { source, .. } => {
+            let image = engine.find_image(&source)?;
+            if let Some(target) = target {
+                engine.tag_image(&target, &image.descriptor)?;
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn reference(text: &str) -> Done<Reference> {
+    let parsed = Reference::parse(text).map_err(|e| Failure::usage(e.to_string()))?;
+    if parsed.digest.is_some() {
+        return Err(Failure::usage(format!("`{text}` has a digest: a name is wanted")));
+    }
+    Ok(parsed)
+}
+
+fn list(engine: &Engine, format: Format, quiet: bool) -> Done<()> {
+    let images = engine.images()?;
+    if quiet {
+        let digests = images.iter().map(|i| format!("{}\n", i.descriptor.digest));
+        return out::data(&digests.collect::<String>());
+    }
+    let rows: Vec<ImageRow> = images.iter().map(|i| row(engine, i)).collect::<Done<_>>()?;
+    match format {
+        Format::Json => out::data(&images_json(&rows)),
+        Format::Table => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            out::data(&images_table(&rows, i64::try_from(now.as_secs()).unwrap_or(i64::MAX)))
+        }
+    }
+}
+
+fn row(engine: &Engine, image: &LocalImage) -> Done<ImageRow> {
+    let details = engine.inspect_image(&image.reference)?;
+    let (repository, tag) = split(&image.reference);
+    Ok(ImageRow {
+        repository,
+        tag,
+        digest: image.descriptor.digest.to_string(),
+        created: image.created / NANOSECONDS,
+        size: details.size(),
+        platforms: details.platforms.iter().map(|(_, _, c)| c.platform().to_string()).collect(),
+    })
+}
+
+/// Repository as people write it, and tag.
+fn split(reference: &str) -> (String, String) {
+    let Ok(parsed) = Reference::parse(reference) else {
+        return (reference.to_owned(), NO_TAG.to_owned());
+    };
+    let tag = parsed.tag.clone().unwrap_or_else(|| NO_TAG.to_owned());
+    let familiar = parsed.familiar();
+    let repository = familiar.strip_suffix(&format!(":{tag}")).unwrap_or(&familiar).to_owned();
+    (repository, tag)
+}
+
+fn familiar(reference: &str) -> String {
+    Reference::parse(reference).map_or_else(|_| reference.to_owned(), |r| r.familiar())
+}
+
+fn inspection(details: &ImageDetails) -> Value {
+    let platforms = details.platforms.iter().map(|(descriptor, manifest, config)| {
+        json!({
+            "platform": config.platform().to_string(),
+            "descriptor": descriptor,
+            "manifest": manifest,
+            "config": config,
+        })
+    });
+    json!({
+        "name": familiar(&details.image.reference),
+        "reference": details.image.reference,
+        "descriptor": details.image.descriptor,
+        "size": details.size(),
+        "platforms": platforms.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_fall_into_repository_and_tag() {
+        assert_eq!(split("docker.io/library/nova:latest"), ("nova".into(), "latest".into()));
+        assert_eq!(split("r.example:5000/a/b:1"), ("r.example:5000/a/b".into(), "1".into()));
+    }
+}

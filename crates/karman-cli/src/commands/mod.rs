@@ -1,0 +1,9 @@
+//! One command each.
+
+pub(crate) mod bake;
+pub(crate) mod build;
+pub(crate) mod cache;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod image;
+pub(crate) mod run;

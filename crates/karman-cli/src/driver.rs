@@ -1,0 +1,198 @@
+//! One build: plan, show, solve, cancel.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
+
+use karman_build::{BuildFacts, Planned, TargetSpec, needs_stdin, plan};
+use karman_control::{Backend as _, Event, OutputKind, SecretSource, Session, SolveResponse};
+use karman_diag::{Diagnostic, ExitCode, SourceMap, render};
+use karman_report::{Progress, Redactor};
+use karman_sys::signals::Cancellation;
+use karman_worker::Engine;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::failure::{Done, Failure};
+use crate::flags::Allow;
+use crate::setup::Context;
+use crate::{out, progress};
+
+/// The largest Dockerfile or context archive taken from standard input.
+const MAX_STDIN: u64 = 1 << 30;
+/// A larger secret file is not looked for in logs.
+const MAX_MASKED: u64 = 1 << 20;
+
+/// A build to run.
+pub(crate) struct Job {
+    /// The targets.
+    pub(crate) specs: Vec<TargetSpec>,
+    /// How it is shown.
+    pub(crate) progress: Progress,
+    /// Whether images are looked up again.
+    pub(crate) pull: bool,
+    /// What is allowed.
+    pub(crate) allow: Vec<Allow>,
+    /// Whether to plan only, and show what is doubtful.
+    pub(crate) check: bool,
+}
+
+/// What a build made.
+pub(crate) enum Built {
+    /// The results.
+    Made(SolveResponse),
+    /// It was only checked.
+    Checked(u8),
+}
+
+/// Runs a build.
+pub(crate) fn build(job: Job, context: &Context) -> Done<Built> {
+    refuse_terminal(&job.specs)?;
+    let engine = context.open(job.pull)?;
+    let mut session = context.session();
+    session.allow_insecure = job.allow.contains(&Allow::SecurityInsecure);
+    session.allow_host_network = job.allow.contains(&Allow::NetworkHost);
+    let scratch =
+        engine.store().temp_dir("build").map_err(|e| Failure::host("use the store", e))?;
+    let facts = facts(context, &job.specs, scratch.path())?;
+    let planned = watched(&engine, || {}, || plan(&engine, &job.specs, &facts, &mut session))?;
+    let redactor = redactor(context, &session);
+    let planned = planned.map_err(|e| Failure::plan(e, &redactor))?;
+    if job.check {
+        return check(&planned);
+    }
+    solve(&engine, planned, &session, job.progress, context, redactor).map(Built::Made)
+}
+
+fn facts(context: &Context, specs: &[TargetSpec], scratch: &Path) -> Done<BuildFacts> {
+    let stdin = if needs_stdin(specs) { Some(read_stdin()?) } else { None };
+    Ok(BuildFacts {
+        cwd: context.env.cwd.clone(),
+        stdin,
+        env: context.env.texts.clone(),
+        scratch: scratch.to_owned(),
+    })
+}
+
+fn solve(
+    engine: &Engine,
+    planned: Planned,
+    session: &Session,
+    shown: Progress,
+    context: &Context,
+    redactor: Redactor,
+) -> Done<SolveResponse> {
+    let Planned { request, sources, warnings } = planned;
+    let reporter = progress::start(shown, &context.env, redactor.clone());
+    let sink = reporter.sink();
+    if shown == Progress::RawJson {
+        for warning in &warnings {
+            sink(Event::Warning { vertex: None, message: one_line(warning, &sources) });
+        }
+    }
+    let result = watched(engine, || reporter.cancel(), || engine.solve(request, session, sink));
+    reporter.finish();
+    if matches!(shown, Progress::Tty | Progress::Plain) {
+        warnings.iter().for_each(|w| out::note(&redactor.mask(&render(w, &sources))));
+    }
+    result?.map_err(|e| Failure::build(&e, &sources, &redactor))
+}
+
+/// Runs `body`; the first SIGINT or SIGTERM calls `on_cancel` and stops the engine.
+pub(crate) fn watched<T>(
+    engine: &Engine,
+    on_cancel: impl Fn() + Send,
+    body: impl FnOnce() -> T,
+) -> Done<T> {
+    let cancellation = Cancellation::install().map_err(|e| Failure::host("handle signals", e))?;
+    let (over, alive) = std::io::pipe().map_err(|e| Failure::host("make a pipe", e))?;
+    Ok(std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let signalled = PollFd::from_borrowed_fd(cancellation.as_fd(), PollFlags::IN);
+            let mut fds = [signalled, PollFd::new(&over, PollFlags::IN)];
+            while let Err(rustix::io::Errno::INTR) = poll(&mut fds, None) {}
+            if cancellation.is_cancelled() {
+                on_cancel();
+                engine.cancel();
+            }
+        });
+        let result = body();
+        // The thread sees the other end close, also when `body` panics.
+        drop(alive);
+        result
+    }))
+}
+
+fn check(planned: &Planned) -> Done<Built> {
+    if planned.warnings.is_empty() {
+        out::data("Check complete, no warnings found.\n")?;
+        return Ok(Built::Checked(ExitCode::Success.code()));
+    }
+    let rendered = planned.warnings.iter().map(|w| render(w, &planned.sources));
+    out::data(&rendered.collect::<Vec<_>>().join("\n"))?;
+    Ok(Built::Checked(ExitCode::Failure.code()))
+}
+
+fn one_line(warning: &Diagnostic, sources: &SourceMap) -> String {
+    let place = warning.span.and_then(|s| sources.locate(s));
+    let place = place.map_or(String::new(), |(name, at)| format!(" ({name}:{})", at.line));
+    let code = if warning.code.is_empty() { String::new() } else { format!("{}: ", warning.code) };
+    format!("{code}{}{place}", warning.message)
+}
+
+/// The values that must not be shown: secrets, and passwords of proxies.
+fn redactor(context: &Context, session: &Session) -> Redactor {
+    let secrets = session.secrets.values().filter_map(|secret| match secret {
+        SecretSource::Value(value) => Some(value.clone()),
+        SecretSource::File(path) => {
+            let mut value = Vec::new();
+            // A file that cannot be read cannot be shown either; the step that wants it will fail.
+            std::fs::File::open(path).ok()?.take(MAX_MASKED).read_to_end(&mut value).ok()?;
+            Some(value)
+        }
+    });
+    Redactor::new(secrets.chain(context.env.proxy_passwords()))
+}
+
+fn read_stdin() -> Done<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let stdin = std::io::stdin().lock();
+    stdin
+        .take(MAX_STDIN + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::host("read standard input", e))?;
+    if bytes.len() as u64 > MAX_STDIN {
+        return Err(Failure::usage(format!("standard input is larger than {MAX_STDIN} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Archives do not go to a terminal, and only one goes to standard output.
+fn refuse_terminal(specs: &[TargetSpec]) -> Done<()> {
+    let archives = specs.iter().flat_map(|s| &s.exports).filter(|e| {
+        let file = matches!(e.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar);
+        file && e.dest.is_none()
+    });
+    match archives.count() {
+        0 => Ok(()),
+        1 if std::io::stdout().is_terminal() => Err(Failure::usage_hint(
+            "refusing to write an archive to the terminal",
+            "redirect standard output, or name a file with `dest=`",
+        )),
+        1 => Ok(()),
+        _ => Err(Failure::usage_hint(
+            "only one output can go to standard output",
+            "name files with `dest=`",
+        )),
+    }
+}
+
+/// Whether an output of these goes to standard output.
+pub(crate) fn uses_stdout(specs: &[TargetSpec]) -> bool {
+    let archive = |kind| matches!(kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar);
+    specs.iter().flat_map(|s| &s.exports).any(|e| archive(e.kind) && e.dest.is_none())
+}
+
+/// The tags of each target, for the metadata.
+pub(crate) fn tags_of(specs: &[TargetSpec]) -> BTreeMap<String, Vec<String>> {
+    specs.iter().map(|s| (s.name.clone(), s.tags.clone())).collect()
+}

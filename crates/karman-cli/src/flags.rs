@@ -1,0 +1,218 @@
+//! Flags that `build` and `bake` share, and the values they take.
+
+use karman_build::{SecretSpec, SshSpec};
+use karman_control::{Export, OutputKind, OutputSpec};
+use karman_diag::nearest;
+
+use crate::failure::{Done, Failure};
+
+/// Where pushing could be done until Karman does it.
+const PUSH_HINT: &str = "write `-o type=oci,dest=FILE` and push the file with another tool";
+/// Outputs that push.
+const REGISTRY: &str = "registry";
+
+/// A privilege of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Allow {
+    /// `RUN --network=host`.
+    NetworkHost,
+    /// `RUN --security=insecure`.
+    SecurityInsecure,
+    /// Something that needs no permission here: local files and agents are named by the caller.
+    Needless,
+}
+
+/// Reads `--allow`.
+pub(crate) fn parse_allow(text: &str) -> Result<Allow, String> {
+    match text.split_once('=').map_or(text, |(name, _)| name) {
+        "network.host" => Ok(Allow::NetworkHost),
+        "security.insecure" => Ok(Allow::SecurityInsecure),
+        "fs" | "fs.read" | "fs.write" | "ssh" => Ok(Allow::Needless),
+        other => {
+            let known = ["network.host", "security.insecure", "fs", "fs.read", "fs.write", "ssh"];
+            let near =
+                nearest(other, known).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+            Err(format!("unknown privilege `{other}`{near}"))
+        }
+    }
+}
+
+/// Flags of buildx that Karman knows but cannot serve yet. They are errors, never ignored.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Not supported yet (an error when given)")]
+pub(crate) struct Unsupported {
+    /// Push to a registry
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    push: Option<bool>,
+    /// Read a remote cache; the local one is always used
+    #[arg(long, value_name = "SPEC")]
+    cache_from: Vec<String>,
+    /// Write a remote cache
+    #[arg(long, value_name = "SPEC")]
+    cache_to: Vec<String>,
+    /// Attest how the image was built; `false` is accepted
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "SPEC")]
+    provenance: Option<String>,
+    /// Attest what is in the image; `false` is accepted
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "SPEC")]
+    sbom: Option<String>,
+}
+
+impl Unsupported {
+    /// Refuses what was asked for.
+    pub(crate) fn refuse(&self) -> Done<()> {
+        if self.push == Some(true) {
+            return Err(no_push("--push"));
+        }
+        let attests = |v: &Option<String>| v.as_deref().is_some_and(|v| !is_false(v));
+        let flags = [
+            ("--cache-from", !self.cache_from.is_empty()),
+            ("--cache-to", !self.cache_to.is_empty()),
+            ("--provenance", attests(&self.provenance)),
+            ("--sbom", attests(&self.sbom)),
+        ];
+        match flags.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Failure::unsupported(flag)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses attestations that are not disabled.
+pub(crate) fn refuse_attest(specs: &[String]) -> Done<()> {
+    let disabled = |spec: &String| {
+        spec.split(',')
+            .any(|f| f.split_once('=').is_some_and(|(k, v)| k == "disabled" && !is_false(v)))
+    };
+    if specs.iter().all(disabled) { Ok(()) } else { Err(Failure::unsupported("--attest")) }
+}
+
+fn is_false(text: &str) -> bool {
+    matches!(text.to_lowercase().as_str(), "false" | "0" | "f" | "disabled=true")
+}
+
+fn no_push(flag: &str) -> Failure {
+    Failure::usage_hint(format!("`{flag}` is not supported yet"), PUSH_HINT)
+}
+
+/// Reads `--output`.
+pub(crate) fn parse_output(text: &str) -> Done<Export> {
+    let fields: Vec<&str> = text.split(',').map(str::trim).collect();
+    let pushes = fields.iter().any(|f| {
+        *f == format!("type={REGISTRY}")
+            || f.split_once('=').is_some_and(|(k, v)| k == "push" && !is_false(v))
+    });
+    if pushes {
+        return Err(no_push(&format!("--output {text}")));
+    }
+    let mut spec = OutputSpec::parse(text).map_err(|e| Failure::usage(e.to_string()))?;
+    spec.attributes.remove("push");
+    if spec.kind == OutputKind::Docker && spec.dest.is_none() {
+        // docker's exporter without a place loads the image, which here is the local store.
+        spec.kind = OutputKind::Image;
+        spec.attributes.entry("oci-mediatypes".to_owned()).or_insert_with(|| "false".to_owned());
+    }
+    spec.bind().map_err(|e| Failure::usage(e.to_string()))
+}
+
+/// An image in the local store.
+pub(crate) fn image_export() -> Done<Export> {
+    parse_output("type=image")
+}
+
+/// Whether an image in the local store is among the exports.
+pub(crate) fn has_image(exports: &[Export]) -> bool {
+    exports.iter().any(|e| e.kind == OutputKind::Image)
+}
+
+/// Reads `--secret id=NAME[,src=FILE|,env=NAME][,type=file|env]`.
+pub(crate) fn parse_secret(text: &str) -> Result<SecretSpec, String> {
+    let mut secret = SecretSpec::default();
+    let mut kind = "";
+    for field in text.split(',') {
+        let (key, value) =
+            field.split_once('=').ok_or_else(|| format!("`{field}` is not `key=value`"))?;
+        match key.trim() {
+            "id" => secret.id = value.to_owned(),
+            "src" | "source" => secret.src = Some(value.into()),
+            "env" => secret.env = Some(value.to_owned()),
+            "type" if matches!(value, "file" | "env") => kind = value,
+            "type" => return Err(format!("unknown secret type `{value}` (want file or env)")),
+            other => {
+                let near = nearest(other, ["id", "src", "source", "env", "type"]);
+                let near = near.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+                return Err(format!("unknown attribute `{other}` of a secret{near}"));
+            }
+        }
+    }
+    if secret.id.is_empty() {
+        return Err("a secret needs `id=`".to_owned());
+    }
+    if kind == "env" && secret.env.is_none() {
+        // As in buildx: `src` names the variable of a secret of this type.
+        let name = secret.src.take().map(|p| p.to_string_lossy().into_owned());
+        secret.env = Some(name.unwrap_or_else(|| secret.id.clone()));
+    }
+    Ok(secret)
+}
+
+/// Reads `--ssh default|ID[=SOCKET[,SOCKET]]`.
+pub(crate) fn parse_ssh(text: &str) -> Result<SshSpec, String> {
+    let (id, paths) = text.split_once('=').unwrap_or((text, ""));
+    let paths = paths.split(',').filter(|p| !p.is_empty()).map(Into::into).collect();
+    Ok(SshSpec { id: id.to_owned(), paths })
+}
+
+/// Reads `--add-host NAME:ADDRESS` (or `NAME=ADDRESS`).
+pub(crate) fn parse_host(text: &str) -> Result<(String, String), String> {
+    let (name, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .ok_or_else(|| format!("`{text}` is not `NAME:ADDRESS`"))?;
+    if name.is_empty() || address.is_empty() {
+        return Err(format!("`{text}` is not `NAME:ADDRESS`"));
+    }
+    Ok((name.to_owned(), address.trim_matches(['[', ']']).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_read() {
+        let secret = parse_secret("id=a,src=/f").expect("valid");
+        assert_eq!((secret.id.as_str(), secret.src), ("a", Some("/f".into())));
+        assert_eq!(parse_secret("id=T,type=env").map(|s| s.env), Ok(Some("T".into())));
+        assert!(parse_secret("src=/f").is_err());
+        assert_eq!(
+            parse_secret("id=a,scr=/f"),
+            Err("unknown attribute `scr` of a secret; did you mean `src`?".into())
+        );
+    }
+
+    #[test]
+    fn outputs_that_push_are_refused_and_docker_loads() {
+        for text in ["type=registry", "type=image,push=true"] {
+            let message = parse_output(text).map_err(|e| e.to_string()).expect_err(text);
+            assert!(message.contains("not supported yet"), "{message}");
+        }
+        assert_eq!(parse_output("type=docker").map(|e| e.kind).ok(), Some(OutputKind::Image));
+        let file = parse_output("type=docker,dest=x.tar").map(|e| e.kind).ok();
+        assert_eq!(file, Some(OutputKind::Docker));
+    }
+
+    #[test]
+    fn attestations_may_only_be_refused() {
+        assert!(refuse_attest(&["type=provenance,disabled=true".into()]).is_ok());
+        assert!(refuse_attest(&["type=sbom".into()]).is_err());
+        assert!(is_false("False") && !is_false("mode=max"));
+    }
+
+    #[test]
+    fn hosts_may_be_written_both_ways() {
+        assert_eq!(parse_host("a:::1"), Ok(("a".into(), "::1".into())));
+        assert_eq!(parse_host("a=10.0.0.1"), Ok(("a".into(), "10.0.0.1".into())));
+        assert!(parse_host("a").is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! `--metadata-file` and `--iidfile`.
+
+use std::path::Path;
+
+use karman_control::SolveResponse;
+use karman_oci::Reference;
+use serde_json::{Map, Value};
+
+use crate::failure::{Done, Failure};
+
+/// One target's metadata in buildx's words; absent members are unknown.
+pub(crate) fn of_target(response: &SolveResponse, target: &str, tags: &[String]) -> Value {
+    let mut map = Map::new();
+    if let Some(config) = response.configs.get(target) {
+        map.insert("containerimage.config.digest".into(), config.to_string().into());
+    }
+    if let Some(descriptor) = response.images.get(target) {
+        // A descriptor is plain data: it always serialises.
+        let whole = serde_json::to_value(descriptor).unwrap_or_default();
+        map.insert("containerimage.descriptor".into(), whole);
+        map.insert("containerimage.digest".into(), descriptor.digest.to_string().into());
+    }
+    if !tags.is_empty() {
+        let full = |tag: &String| Reference::parse(tag).map_or(tag.clone(), |r| r.to_string());
+        let names: Vec<String> = tags.iter().map(full).collect();
+        map.insert("image.name".into(), names.join(",").into());
+    }
+    Value::Object(map)
+}
+
+/// Writes a JSON value to a file.
+pub(crate) fn write_json(path: &Path, value: &Value) -> Done<()> {
+    write(path, &format!("{value:#}\n"))
+}
+
+/// Writes a text to a file.
+pub(crate) fn write(path: &Path, text: &str) -> Done<()> {
+    std::fs::write(path, text).map_err(|source| Failure::File {
+        doing: "write",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use karman_oci::{Descriptor, Digest, media_type};
+
+    use super::*;
+
+    #[test]
+    fn members_are_named_as_in_buildx() {
+        let digest = Digest::sha256_of(b"x");
+        let mut response = SolveResponse::default();
+        let descriptor = Descriptor::new(media_type::OCI_MANIFEST, digest, 5);
+        response.images.insert("nova".into(), descriptor);
+        response.configs.insert("nova".into(), digest);
+        let value = of_target(&response, "nova", &["nova".into(), "r.example/n:1".into()]);
+        let digest = digest.to_string();
+        assert_eq!(value["containerimage.digest"], digest.as_str());
+        assert_eq!(value["containerimage.config.digest"], digest.as_str());
+        assert_eq!(value["containerimage.descriptor"]["size"], 5);
+        assert_eq!(value["image.name"], "docker.io/library/nova:latest,r.example/n:1");
+    }
+}

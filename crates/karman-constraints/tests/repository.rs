@@ -1,0 +1,95 @@
+//! The series of this repository: they are well-formed, and their pins are what `karman constraints
+//! lock` wrote for them. With `KARMAN_TEST_UV` naming a uv program, they are also resolved anew.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use karman_constraints::{Resolution, Series, parse, parse_compiled, render, verify};
+use karman_diag::{Diagnostic, SourceMap, render as render_diagnostic};
+
+fn constraints_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../constraints")
+}
+
+/// Every series, with the file it was read from.
+fn all_series() -> Vec<(Series, SourceMap)> {
+    let entries = std::fs::read_dir(constraints_dir()).expect("`constraints/`");
+    let mut files: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+    files.sort();
+    assert!(!files.is_empty(), "`constraints/` holds no series");
+    files.iter().map(|path| read(path)).collect()
+}
+
+fn read(path: &Path) -> (Series, SourceMap) {
+    let text = std::fs::read_to_string(path).expect("a series");
+    let mut sources = SourceMap::new();
+    let file = sources.add(path.display().to_string(), text.as_str());
+    let (series, diagnostics) = parse(file, &text);
+    assert!(diagnostics.is_empty(), "{}", rendered(&diagnostics, &sources));
+    let series = series.expect("a series without errors");
+    assert_eq!(path.file_stem().and_then(|s| s.to_str()), Some(series.name.as_str()));
+    (series, sources)
+}
+
+fn rendered(diagnostics: &[Diagnostic], sources: &SourceMap) -> String {
+    diagnostics.iter().map(|d| render_diagnostic(d, sources)).collect()
+}
+
+#[test]
+fn every_series_is_well_formed_and_its_pins_are_up_to_date() {
+    for (series, sources) in all_series() {
+        let path = constraints_dir().join(&series.name).join("upper-constraints.txt");
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            eprintln!("SKIP pins of {}: not locked yet", series.name);
+            continue;
+        };
+        let &[python] = series.pythons.as_slice() else {
+            eprintln!("SKIP pins of {}: the lines of several Pythons are joined", series.name);
+            continue;
+        };
+        let pins = parse_compiled(&text).expect("pins");
+        let resolutions = [Resolution { python, pins }];
+        let problems = verify(&series, &resolutions);
+        assert!(problems.is_empty(), "{}", rendered(&problems, &sources));
+        assert_eq!(
+            render(&series, &resolutions),
+            text,
+            "`karman constraints lock {}`",
+            series.name
+        );
+    }
+}
+
+#[test]
+fn uv_resolves_every_series() {
+    let Some(uv) = std::env::var_os("KARMAN_TEST_UV") else {
+        eprintln!("SKIP uv_resolves_every_series: KARMAN_TEST_UV is not set");
+        return;
+    };
+    for (series, sources) in all_series() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = series.lock_script();
+        for file in &script.files {
+            std::fs::write(dir.path().join(file.name), &file.contents).expect("writes");
+        }
+        let mut resolutions = Vec::new();
+        for command in &script.commands {
+            let output = Command::new(&uv)
+                .args(&command.argv[1..])
+                .current_dir(dir.path())
+                .output()
+                .expect("runs uv");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let text = String::from_utf8(output.stdout).expect("UTF-8");
+            let pins = parse_compiled(&text).expect("pins");
+            assert!(pins.len() > 50, "{text}");
+            resolutions.push(Resolution { python: command.python, pins });
+        }
+        let problems = verify(&series, &resolutions);
+        assert!(problems.is_empty(), "{}", rendered(&problems, &sources));
+        if let Some(dest) = std::env::var_os("KARMAN_TEST_UV_OUT") {
+            std::fs::write(dest, render(&series, &resolutions)).expect("writes");
+        }
+    }
+}
