@@ -109,7 +109,6 @@ pub(crate) const FORBIDDEN: &[(&str, &str)] = &[
     ("unimplemented!", "unfinished code does not go in"),
     ("dbg!", "left over from debugging"),
     ("#[allow(", "use `#[expect(lint, reason = \"…\")]`"),
-    ("#![allow(", "use `#![expect(lint, reason = \"…\")]`"),
 ];
 
 /// Words that only some files may use: the word, path prefixes that may, and what to use instead.
@@ -130,6 +129,32 @@ pub(crate) const SIDE_DOORS: &[(&str, &[&str], &str)] = &[
     ("eprint!", TERMINAL, "only karman-cli and karman-report write to the terminal"),
     ("TcpStream::connect", &["crates/karman-net/"], "only karman-net opens sockets"),
     ("ureq::", &["crates/karman-net/"], "only karman-net speaks HTTP"),
+];
+
+/// Crates that do no I/O (invariants 1 and 4).
+pub(crate) const PURE_CRATES: &[&str] = &[
+    "karman-bake",
+    "karman-constraints",
+    "karman-diag",
+    "karman-dockerfile",
+    "karman-llb",
+    "karman-oci",
+    "karman-pattern",
+    "karman-solver",
+];
+/// What they must not even name, tests excepted.
+pub(crate) const IO_WORDS: &[&str] = &[
+    "File::open",
+    "TcpListener",
+    "TcpStream",
+    "ToSocketAddrs",
+    "UdpSocket",
+    "fs_err",
+    "libc",
+    "rustix",
+    "std::fs",
+    "std::os",
+    "std::process",
 ];
 
 /// Re-exec reads its marker and its arguments before `main` goes on (invariant 7).

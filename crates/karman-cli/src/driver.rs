@@ -89,12 +89,16 @@ fn solve(
             sink(Event::Warning { vertex: None, message: one_line(warning, &sources) });
         }
     }
-    let result = watched(engine, || reporter.cancel(), || engine.solve(request, session, sink));
+    let build = || {
+        let solved = engine.solve(request, session, sink);
+        solved.map_err(|e| Failure::build(&e, &sources, &redactor))
+    };
+    let result = watched(engine, || reporter.cancel(), build);
     reporter.finish();
     if matches!(shown, Progress::Tty | Progress::Plain) {
         warnings.iter().for_each(|w| out::note(&redactor.mask(&render(w, &sources))));
     }
-    result?.map_err(|e| Failure::build(&e, &sources, &redactor))
+    result?
 }
 
 /// Runs `body`; the first SIGINT or SIGTERM calls `on_cancel` and stops the engine.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 const SIZE_UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 
+/// Up to here a total counts things: nothing so small is fetched with progress.
+const MAX_COUNT: u64 = 999;
+
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -33,7 +36,7 @@ pub fn human_size(bytes: u64) -> String {
 }
 
 /// Bytes with one decimal, as progress shows them: `10.0MB`.
-pub(crate) fn progress_size(bytes: u64) -> String {
+fn progress_size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = 0;
     while value >= 1000.0 && unit + 1 < SIZE_UNITS.len() {
@@ -41,6 +44,15 @@ pub(crate) fn progress_size(bytes: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{bytes}B") } else { format!("{value:.1}{}", SIZE_UNITS[unit]) }
+}
+
+/// Progress of a part: bytes, or a count where the whole is too small to be worth bytes (layers).
+pub(crate) fn progress(current: u64, total: u64) -> String {
+    match total {
+        0 => progress_size(current),
+        1..=MAX_COUNT => format!("{current} / {total}"),
+        _ => format!("{} / {}", progress_size(current), progress_size(total)),
+    }
 }
 
 /// Seconds with one decimal: `12.3s`.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use karman_control::{Event, VertexStatus};
 
 use crate::Redactor;
-use crate::human::{human_duration, progress_size, stamp};
+use crate::human::{human_duration, progress, stamp};
 use crate::lines::Piece;
 use crate::reporter::View;
 use crate::sanitize::sanitize;
@@ -161,14 +161,8 @@ impl Plain {
 /// `extract sha256:… 10.0MB / 20.0MB 0.3s done`.
 pub(crate) fn part_line(part: &Part) -> String {
     let mut line = part.id.clone();
-    match (part.current, part.total) {
-        (0, 0) => {}
-        (current, 0) => {
-            let _ = write!(line, " {}", progress_size(current));
-        }
-        (current, total) => {
-            let _ = write!(line, " {} / {}", progress_size(current), progress_size(total));
-        }
+    if (part.current, part.total) != (0, 0) {
+        let _ = write!(line, " {}", progress(part.current, part.total));
     }
     let _ = write!(line, " {}", human_duration(part.at.saturating_sub(part.started)));
     if part.done {

@@ -2,7 +2,7 @@
 
 use crate::checks::Finding;
 use crate::mask::{line_of, mask};
-use crate::tables::{FORBIDDEN, SIDE_DOORS, TEST_CRATE};
+use crate::tables::{FORBIDDEN, IO_WORDS, PURE_CRATES, SIDE_DOORS, TEST_CRATE};
 use crate::tree::{File, Tree};
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
@@ -30,6 +30,14 @@ fn check_file(file: &File) -> Vec<Finding> {
         for at in whole_words(product, word) {
             let message = format!("`{word}`: {instead}");
             findings.push(Finding::new(&file.path, line_of(product, at), message));
+        }
+    }
+    if PURE_CRATES.iter().any(|name| file.path.starts_with(&format!("crates/{name}/"))) {
+        for word in IO_WORDS {
+            for at in whole_words(product, word) {
+                let message = format!("`{word}`: this crate does no I/O; have it handed in");
+                findings.push(Finding::new(&file.path, line_of(product, at), message));
+            }
         }
     }
     findings
@@ -84,6 +92,18 @@ mod tests {
         assert!(found("crates/karman-llb/src/a.rs", &in_tests).is_empty());
         let after_import = format!("#[cfg(test)]\nuse x::y;\n{text}");
         assert_eq!(found("crates/karman-llb/src/a.rs", &after_import).len(), 3);
+    }
+
+    #[test]
+    fn io_is_found_in_crates_that_do_none() {
+        let text = "use std::fs;\nuse std::fmt;\n";
+        let path = "crates/karman-bake/src/a.rs";
+        assert_eq!(
+            found(path, text),
+            [format!("{path}:1: `std::fs`: this crate does no I/O; have it handed in")]
+        );
+        assert!(found("crates/karman-worker/src/a.rs", text).is_empty());
+        assert!(found("crates/karman-bake/tests/a.rs", text).is_empty());
     }
 
     #[test]

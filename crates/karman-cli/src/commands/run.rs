@@ -102,7 +102,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Done {
     };
     let engine = context.open(false)?;
     let session = context.session();
-    let code = watched(&engine, || {}, || engine.run(request, &session))??;
+    let code = watched(&engine, || {}, || engine.run(request, &session).map_err(Failure::from))??;
     Ok(u8::try_from(code).unwrap_or(ODD_EXIT))
 }
 
