@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bake, build, cache, completions, doctor, image, run};
+use crate::commands::{bake, build, cache, completions, constraints, doctor, image, run};
 use crate::failure::Done;
 use crate::setup::{Context, GlobalArgs};
 
@@ -30,6 +30,9 @@ enum Command {
     /// Show and prune what the store keeps
     #[command(subcommand)]
     Cache(cache::Command),
+    /// Resolve the constraints of an OpenStack series
+    #[command(subcommand)]
+    Constraints(constraints::Command),
     /// Tell what this host can do, and how to fix what it cannot
     Doctor(doctor::Args),
     /// Print the completions of a shell
@@ -42,10 +45,11 @@ impl Cli {
         let global = self.global;
         match self.command {
             Command::Build(args) => build::run(*args, Context::load(global)?),
-            Command::Bake(args) => bake::run(args, Context::load(global)?),
+            Command::Bake(args) => bake::run(args, &Context::load(global)?),
             Command::Run(args) => run::run(args, &Context::load(global)?),
             Command::Image(command) => image::run(command, &Context::load(global)?),
             Command::Cache(command) => cache::run(command, &Context::load(global)?),
+            Command::Constraints(command) => constraints::run(command, &Context::load(global)?),
             Command::Doctor(args) => doctor::run(&args, global),
             Command::Completions(args) => completions::run(&args),
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use karman_build::{BuildFacts, Planned, TargetSpec, needs_stdin, plan};
 use karman_control::{Backend as _, Event, OutputKind, SecretSource, Session, SolveResponse};
 use karman_diag::{Diagnostic, ExitCode, SourceMap, render};
-use karman_report::{Progress, Redactor};
+use karman_report::{Progress, Redactor, Reporter};
 use karman_sys::signals::Cancellation;
 use karman_worker::Engine;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,6 +17,8 @@ use crate::flags::Allow;
 use crate::setup::Context;
 use crate::{out, progress};
 
+/// The step before the backend's: Dockerfiles, contexts, base images.
+const PLANNING: &str = "[internal] load build definition";
 /// The largest Dockerfile or context archive taken from standard input.
 const MAX_STDIN: u64 = 1 << 30;
 /// A larger secret file is not looked for in logs.
@@ -54,13 +56,27 @@ pub(crate) fn build(job: Job, context: &Context) -> Done<Built> {
     let scratch =
         engine.store().temp_dir("build").map_err(|e| Failure::host("use the store", e))?;
     let facts = facts(context, &job.specs, scratch.path())?;
-    let planned = watched(&engine, || {}, || plan(&engine, &job.specs, &facts, &mut session))?;
+    let known = Redactor::new(context.env.proxy_passwords());
+    let reporter = progress::start(job.progress, &context.env, known);
+    let planned = watched(
+        &engine,
+        || reporter.cancel(),
+        || reporter.step(PLANNING, || plan(&engine, &job.specs, &facts, &mut session)),
+    )?;
     let redactor = redactor(context, &session);
-    let planned = planned.map_err(|e| Failure::plan(e, &redactor))?;
-    if job.check {
-        return check(&planned);
+    reporter.redact(redactor.clone());
+    let running = Running { engine: &engine, session: &session, reporter, redactor };
+    match planned {
+        Ok(planned) if job.check => {
+            running.reporter.finish();
+            check(&planned)
+        }
+        Ok(planned) => running.solve(planned, job.progress).map(Built::Made),
+        Err(error) => {
+            running.reporter.finish();
+            Err(Failure::plan(error, &running.redactor))
+        }
     }
-    solve(&engine, planned, &session, job.progress, context, redactor).map(Built::Made)
 }
 
 fn facts(context: &Context, specs: &[TargetSpec], scratch: &Path) -> Done<BuildFacts> {
@@ -73,32 +89,35 @@ fn facts(context: &Context, specs: &[TargetSpec], scratch: &Path) -> Done<BuildF
     })
 }
 
-fn solve(
-    engine: &Engine,
-    planned: Planned,
-    session: &Session,
-    shown: Progress,
-    context: &Context,
+/// A build that was planned.
+struct Running<'e> {
+    engine: &'e Engine,
+    session: &'e Session,
+    reporter: Reporter,
     redactor: Redactor,
-) -> Done<SolveResponse> {
-    let Planned { request, sources, warnings } = planned;
-    let reporter = progress::start(shown, &context.env, redactor.clone());
-    let sink = reporter.sink();
-    if shown == Progress::RawJson {
-        for warning in &warnings {
-            sink(Event::Warning { vertex: None, message: one_line(warning, &sources) });
+}
+
+impl Running<'_> {
+    fn solve(self, planned: Planned, shown: Progress) -> Done<SolveResponse> {
+        let Self { engine, session, reporter, redactor } = self;
+        let Planned { request, sources, warnings } = planned;
+        let sink = reporter.sink();
+        if shown == Progress::RawJson {
+            for warning in &warnings {
+                sink(Event::Warning { vertex: None, message: one_line(warning, &sources) });
+            }
         }
+        let build = || {
+            let solved = engine.solve(request, session, sink);
+            solved.map_err(|e| Failure::build(&e, &sources, &redactor))
+        };
+        let result = watched(engine, || reporter.cancel(), build);
+        reporter.finish();
+        if matches!(shown, Progress::Tty | Progress::Plain) {
+            warnings.iter().for_each(|w| out::note(&redactor.mask(&render(w, &sources))));
+        }
+        result?
     }
-    let build = || {
-        let solved = engine.solve(request, session, sink);
-        solved.map_err(|e| Failure::build(&e, &sources, &redactor))
-    };
-    let result = watched(engine, || reporter.cancel(), build);
-    reporter.finish();
-    if matches!(shown, Progress::Tty | Progress::Plain) {
-        warnings.iter().for_each(|w| out::note(&redactor.mask(&render(w, &sources))));
-    }
-    result?
 }
 
 /// Runs `body`; the first SIGINT or SIGTERM calls `on_cancel` and stops the engine.

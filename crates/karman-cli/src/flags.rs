@@ -38,7 +38,7 @@ pub(crate) fn parse_allow(text: &str) -> Result<Allow, String> {
 }
 
 /// Flags of buildx that Karman knows but cannot serve yet. They are errors, never ignored.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Not supported yet (an error when given)")]
 pub(crate) struct Unsupported {
     /// Push to a registry

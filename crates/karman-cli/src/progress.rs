@@ -25,7 +25,7 @@ pub(crate) enum Style {
 }
 
 /// Flags of builds about their output.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct ProgressArgs {
     /// How the build is shown on standard error [env: BUILDKIT_PROGRESS] [default: auto]
     #[arg(long, value_enum, hide_default_value = true)]

@@ -114,6 +114,10 @@ impl View for RawJson {
     fn finish(&mut self, _now: Duration, out: &mut dyn Write) -> io::Result<()> {
         out.flush()
     }
+
+    fn redact(&mut self, redactor: Redactor) {
+        self.redactor = redactor;
+    }
 }
 
 #[cfg(test)]

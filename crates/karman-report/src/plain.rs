@@ -195,6 +195,10 @@ impl View for Plain {
         }
         out.flush()
     }
+
+    fn redact(&mut self, redactor: Redactor) {
+        self.redactor = redactor;
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! A running build's output: takes events from many threads, draws from one.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use karman_control::{Event, EventSink};
+use karman_control::{Event, EventSink, VertexStatus};
+use karman_llb::VertexDigest;
+use karman_oci::Digest;
 
 use crate::Redactor;
 use crate::json::RawJson;
@@ -50,6 +53,9 @@ pub(crate) trait View: Send {
     fn tick(&mut self, now: Duration, out: &mut dyn Write) -> io::Result<()>;
     fn finish(&mut self, now: Duration, out: &mut dyn Write) -> io::Result<()>;
 
+    /// Masks these secrets from now on.
+    fn redact(&mut self, redactor: Redactor);
+
     /// The user wants the build to stop; the process may end at any moment.
     fn cancel(&mut self, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
@@ -76,6 +82,8 @@ impl View for Quiet {
     fn finish(&mut self, _: Duration, _: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
+
+    fn redact(&mut self, _: Redactor) {}
 }
 
 struct State {
@@ -83,6 +91,8 @@ struct State {
     out: Box<dyn Write + Send>,
     /// The time of the newest event, and when it came here.
     clock: (Duration, Instant),
+    /// What passed before the backend's clock began.
+    offset: Duration,
     finished: bool,
 }
 
@@ -121,7 +131,13 @@ impl Reporter {
             Progress::Quiet => Box::new(Quiet),
         };
         let clock = (Duration::ZERO, Instant::now());
-        let state = Arc::new(Mutex::new(State { view, out, clock, finished: false }));
+        let state = Arc::new(Mutex::new(State {
+            view,
+            out,
+            clock,
+            offset: Duration::ZERO,
+            finished: false,
+        }));
         let (stop, stopped) = mpsc::channel::<()>();
         let shared = Arc::clone(&state);
         let ticker = std::thread::Builder::new().name("report".into()).spawn(move || {
@@ -136,10 +152,42 @@ impl Reporter {
         Self { state, stop: Some(stop), ticker: ticker.ok() }
     }
 
+    /// Runs `body`, the work before the backend's, as a step of its own. The clock of the events that
+    /// come later begins at its end.
+    ///
+    /// # Errors
+    /// Those of `body`.
+    pub fn step<T, E: Display>(
+        &self,
+        name: &str,
+        body: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let vertex = VertexDigest(Digest::sha256_of(name.as_bytes()));
+        let at = lock(&self.state).now();
+        lock(&self.state).event(&Event::Started { vertex, name: name.to_owned(), at });
+        let result = body();
+        let status = match &result {
+            Ok(_) => VertexStatus::Done,
+            Err(error) => VertexStatus::Failed(error.to_string()),
+        };
+        let mut state = lock(&self.state);
+        let at = state.now();
+        state.event(&Event::Ended { vertex, status, at });
+        state.offset = at;
+        drop(state);
+        result
+    }
+
+    /// Masks these secrets from now on, in place of the ones given before.
+    pub fn redact(&self, redactor: Redactor) {
+        lock(&self.state).view.redact(redactor);
+    }
+
     /// Where the backend sends its events.
     pub fn sink(&self) -> EventSink {
         let state = Arc::clone(&self.state);
-        Arc::new(move |event| lock(&state).event(&event))
+        let offset = lock(&state).offset;
+        Arc::new(move |event| lock(&state).event(&later(event, offset)))
     }
 
     /// Says that the user wants the build to stop. The terminal is given back now, because a second
@@ -183,6 +231,18 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The event on a clock that began earlier.
+fn later(mut event: Event, by: Duration) -> Event {
+    match &mut event {
+        Event::Started { at, .. }
+        | Event::Log { at, .. }
+        | Event::Progress { at, .. }
+        | Event::Ended { at, .. } => *at += by,
+        Event::Warning { .. } => {}
+    }
+    event
+}
+
 /// When an event happened.
 pub(crate) fn time_of(event: &Event) -> Option<Duration> {
     match event {
@@ -196,9 +256,7 @@ pub(crate) fn time_of(event: &Event) -> Option<Duration> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use karman_control::{Stream, VertexStatus};
-    use karman_llb::VertexDigest;
-    use karman_oci::Digest;
+    use karman_control::Stream;
 
     use super::*;
 
@@ -258,6 +316,24 @@ pub(crate) mod tests {
         reporter.finish();
         sink(started(2, "too late", 200));
         assert_eq!(out.text(), "#1 one\n#1 DONE 0.1s\n\n");
+    }
+
+    #[test]
+    fn later_steps_begin_where_the_first_one_ended() {
+        let out = Shared::default();
+        let reporter = Reporter::start(options(Progress::RawJson), Box::new(out.clone()));
+        let slow = || {
+            std::thread::sleep(millis(30));
+            Err::<(), &str>("no plan")
+        };
+        assert_eq!(reporter.step("plan", slow), Err("no plan"));
+        reporter.sink()(started(1, "one", 0));
+        reporter.finish();
+        let text = out.text();
+        let last: serde_json::Value =
+            serde_json::from_str(text.lines().last().expect("lines")).expect("JSON");
+        assert!(last["vertexes"][0]["started"].as_f64() >= Some(0.03), "{text}");
+        assert!(text.contains("\"error\":\"no plan\""), "{text}");
     }
 
     #[test]

@@ -208,6 +208,10 @@ impl View for Tty {
     fn restore(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.screen.restore(out)
     }
+
+    fn redact(&mut self, redactor: Redactor) {
+        self.redactor = redactor;
+    }
 }
 
 #[cfg(test)]

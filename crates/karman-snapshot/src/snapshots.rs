@@ -129,10 +129,15 @@ impl Snapshots {
 
     /// The upper directories of a chain for mounting, topmost first. Counts as a use.
     ///
+    /// A layer that occurs twice is given once, where it is topmost: there it hides its other self, and
+    /// overlayfs refuses the same directory twice.
+    ///
     /// # Errors
     /// [`SnapshotError::NoSnapshot`] for one that is missing.
     pub fn lowers(&self, chain: &[SnapshotId]) -> Result<Vec<PathBuf>> {
-        chain.iter().rev().map(|id| self.existing(id).map(|()| self.fs_path(id))).collect()
+        let mut seen = HashSet::new();
+        let topmost = chain.iter().rev().filter(|id| seen.insert(*id));
+        topmost.map(|id| self.existing(id).map(|()| self.fs_path(id))).collect()
     }
 
     /// What a chain (bottom first) shows when it is merged. Counts as a use.

@@ -43,34 +43,45 @@ pub fn check_dir(
     bless: bool,
     subject: impl Fn(&Case) -> String,
 ) -> (usize, Vec<CaseFailure>) {
-    let mut failures = Vec::new();
     let files = case_files(dir);
-    for path in &files {
-        let text =
-            std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let mut case = Case::parse(&text);
-        let mut actual = subject(&case);
-        if !actual.ends_with('\n') {
-            actual.push('\n');
-        }
-        let Some(expect) = case.sections.iter_mut().find(|s| s.name == "expect") else {
-            panic!("{}: no `//- expect` section", path.display());
-        };
-        if expect.body == actual {
-            continue;
-        }
-        let expected = std::mem::replace(&mut expect.body, actual.clone());
-        if bless {
-            std::fs::write(path, case.print())
-                .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        } else {
-            failures.push(CaseFailure { path: path.clone(), expected, actual });
-        }
-    }
-    (files.len(), failures)
+    let failures = files.iter().filter_map(|path| check_file(path, bless, &subject).err());
+    (files.len(), failures.collect())
 }
 
-fn case_files(dir: &Path) -> Vec<PathBuf> {
+/// Runs one case. With `bless`, a wrong expectation is rewritten instead.
+///
+/// # Errors
+/// When it differs.
+///
+/// # Panics
+/// When the file cannot be read or written, or has no `expect` section.
+pub fn check_file(
+    path: &Path,
+    bless: bool,
+    subject: impl Fn(&Case) -> String,
+) -> Result<(), CaseFailure> {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut case = Case::parse(&text);
+    let mut actual = subject(&case);
+    if !actual.ends_with('\n') {
+        actual.push('\n');
+    }
+    let Some(expect) = case.sections.iter_mut().find(|s| s.name == "expect") else {
+        panic!("{}: no `//- expect` section", path.display());
+    };
+    if expect.body == actual {
+        return Ok(());
+    }
+    let expected = std::mem::replace(&mut expect.body, actual.clone());
+    if !bless {
+        return Err(CaseFailure { path: path.to_owned(), expected, actual });
+    }
+    std::fs::write(path, case.print()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    Ok(())
+}
+
+/// Every `.case` file below a directory, sorted.
+pub fn case_files(dir: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();
     let mut pending = vec![dir.to_path_buf()];
     while let Some(dir) = pending.pop() {

@@ -41,6 +41,8 @@ pub struct RunRequest {
     pub read_only: bool,
     /// Standard input; `None` is empty.
     pub stdin: Option<OwnedFd>,
+    /// Standard output; `None` is the caller's own.
+    pub stdout: Option<OwnedFd>,
 }
 
 impl Engine {
@@ -87,8 +89,8 @@ impl Engine {
         borrowed::lend_ca(session, &mut env, &mut spec.mounts)?;
         borrowed::lend_proxies(session, &mut env);
         spec.env = env.into_iter().collect();
-        let streams =
-            Streams { stdin: request.stdin, stdout: Stdio::inherit(), stderr: Stdio::inherit() };
+        let stdout = request.stdout.map_or_else(Stdio::inherit, Stdio::from);
+        let streams = Streams { stdin: request.stdin, stdout, stderr: Stdio::inherit() };
         self.wait(&spec, streams)
     }
 

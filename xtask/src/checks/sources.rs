@@ -33,8 +33,8 @@ fn check_file(file: &File) -> Vec<Finding> {
         let line = line_of(&masked, at);
         if !file.path.starts_with(&home) {
             find(line, format!("`unsafe` outside {UNSAFE_CRATE}"));
-        } else if rest.starts_with("fn ") && !rest.starts_with("fn (") {
-            if !argued(&file.text, line, SAFETY_DOC_REACH, "# Safety") && !rest.starts_with("fn(") {
+        } else if rest.starts_with("fn ") {
+            if !argued(&file.text, line, SAFETY_DOC_REACH, "# Safety") {
                 find(line, "`unsafe fn` without a `# Safety` section".to_owned());
             }
         } else if (rest.starts_with('{') || rest.starts_with("impl") || rest.starts_with("extern"))

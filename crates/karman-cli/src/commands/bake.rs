@@ -12,7 +12,7 @@ use karman_bake::{
 use karman_build::{TargetSpec, from_bake};
 use karman_diag::{Diagnostic, ExitCode, render};
 use karman_oci::Platform;
-use karman_report::Redactor;
+use karman_report::{Progress, Redactor};
 use serde_json::{Map, Value};
 
 use crate::driver::{self, Built, Job};
@@ -27,7 +27,7 @@ const MAX_FILE: u64 = 16 << 20;
 const CWD: &str = "cwd://";
 
 /// Arguments.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Targets, groups or patterns [default: default]
     #[arg(value_name = "TARGET")]
@@ -76,10 +76,15 @@ pub(crate) struct Args {
 }
 
 /// Builds, prints or lists.
-pub(crate) fn run(args: Args, context: Context) -> Done {
+pub(crate) fn run(args: Args, context: &Context) -> Done {
     args.unsupported.refuse()?;
     let list = args.list.as_deref().map(Listing::parse).transpose()?;
-    let files = read_files(&args.file, &context)?;
+    if list.is_none() && !args.print {
+        // An ordinary user's program starts once more in there: nothing may be read from standard
+        // input or said before.
+        context.enter()?;
+    }
+    let files = read_files(&args.file, context)?;
     let (bake, found) = parse(&files);
     let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) =
         found.into_iter().partition(Diagnostic::is_error);
@@ -87,7 +92,7 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
     if !errors.is_empty() {
         return Err(Failure::diagnostics(&errors, &bake.sources, ExitCode::Input));
     }
-    let request = args.request(&context)?;
+    let request = args.request(context)?;
     if let Some(list) = list {
         let text = list
             .text(&bake, &request)
@@ -103,7 +108,7 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
         out::data(&print_json(&resolved))?;
         return Ok(0);
     }
-    build(&args, &resolved, &context)
+    build(&args, &resolved, context)
 }
 
 fn build(args: &Args, resolved: &Resolved, context: &Context) -> Done {
@@ -113,7 +118,9 @@ fn build(args: &Args, resolved: &Resolved, context: &Context) -> Done {
         specs.extend(resolved.targets.get(name).map(|t| spec(name, t, args.load)).transpose()?);
     }
     let pull = args.pull || resolved.targets.values().any(|t| t.pull == Some(true));
-    note_ignored(resolved);
+    if matches!(progress, Progress::Tty | Progress::Plain) {
+        note_ignored(resolved);
+    }
     let tags = driver::tags_of(&specs);
     let job = Job { specs, progress, pull, allow: args.allow.clone(), check: args.check };
     let response = match driver::build(job, context)? {
@@ -177,6 +184,11 @@ fn asks_unknown(bake: &BakeFile, request: &Request) -> bool {
 }
 
 impl Args {
+    /// The arguments of a bake of one target with everything else at its default.
+    pub(crate) fn of(target: &str) -> Self {
+        Self { targets: vec![target.to_owned()], ..Self::default() }
+    }
+
     fn request(&self, context: &Context) -> Done<Request> {
         let mut overrides = self.set.clone();
         if self.no_cache {

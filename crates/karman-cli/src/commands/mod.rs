@@ -4,6 +4,7 @@ pub(crate) mod bake;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod completions;
+pub(crate) mod constraints;
 pub(crate) mod doctor;
 pub(crate) mod image;
 pub(crate) mod run;

@@ -3,6 +3,8 @@
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use karman_diag::ExitCode;
+use karman_sys::signals::Cancellation;
 use karman_worker::RunRequest;
 
 use crate::driver::watched;
@@ -11,6 +13,8 @@ use crate::setup::Context;
 
 /// Given where a command's exit code does not fit into a byte.
 const ODD_EXIT: u8 = 255;
+/// The code of a command that we killed because we were told to stop.
+const KILLED: i32 = 137;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -99,10 +103,15 @@ pub(crate) fn run(args: Args, context: &Context) -> Done {
         no_network: args.network == "none",
         read_only: args.read_only,
         stdin,
+        stdout: None,
     };
     let engine = context.open(false)?;
     let session = context.session();
     let code = watched(&engine, || {}, || engine.run(request, &session).map_err(Failure::from))??;
+    let stopped = Cancellation::install().is_ok_and(|c| c.is_cancelled());
+    if stopped && code == KILLED {
+        return Ok(ExitCode::Interrupted.code());
+    }
     Ok(u8::try_from(code).unwrap_or(ODD_EXIT))
 }
 

@@ -1,6 +1,7 @@
 //! Images of registries and of the local store.
 
-use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use karman_control::{Cause, Event, ResolvedImage, SolveError};
 use karman_exporter::unpack::{
@@ -80,7 +81,9 @@ pub(super) fn run(
 }
 
 /// Makes every layer of an image whose manifest and config are in the store. `get` brings a blob
-/// into the store.
+/// into the store: several at once, while the layers that are there are unpacked in order. A layer
+/// may link to files of those below and leaves out directories that are there, so each is
+/// unpacked over the ones before it.
 pub(super) fn unpack_image(
     engine: &Engine,
     manifest: &Digest,
@@ -98,56 +101,58 @@ pub(super) fn unpack_image(
         );
         return Err(SolveError::new(Cause::Fetch, message));
     }
-    let work: Vec<(&Descriptor, &Digest)> = manifest.layers.iter().zip(diff_ids).collect();
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let done: Mutex<Vec<Option<Result<SnapshotId, SolveError>>>> =
-        Mutex::new((0..work.len()).map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..PARALLEL_LAYERS.min(work.len()) {
-            scope.spawn(|| {
-                while let Some((descriptor, diff_id)) =
-                    work.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst))
-                {
-                    let layer = layer(engine, descriptor, diff_id, events, get);
-                    let at = work.iter().position(|w| std::ptr::eq(w.1, *diff_id));
-                    let mut slots = done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    if let Some(slot) = at.and_then(|at| slots.get_mut(at)) {
-                        *slot = Some(layer);
-                    }
-                }
-            });
-        }
-    });
-    let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let lost = || SolveError::new(Cause::Engine, "a layer was not unpacked");
-    let mut chain = Chain::new();
-    for (slot, (descriptor, diff_id)) in done.into_iter().zip(&work) {
-        chain.push(match slot.ok_or_else(lost)? {
-            Ok(id) => id,
-            // A layer may hold hard links to files of the layers below.
-            Err(_) if !chain.is_empty() => unpack_layer(engine, descriptor, diff_id, &chain, events)?,
-            Err(e) => return Err(e),
+    let layers: Vec<(&Descriptor, &Digest)> = manifest.layers.iter().zip(diff_ids).collect();
+    let fetched: Vec<OnceLock<Result<(), SolveError>>> =
+        layers.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let fetch_next = || {
+        let at = next.fetch_add(1, Ordering::SeqCst);
+        let (descriptor, diff_id) = layers.get(at)?;
+        fetched[at].get_or_init(|| {
+            match by_diff_id(engine.store(), engine.snapshots(), diff_id)? {
+                Some(_) => Ok(()),
+                None => get(descriptor),
+            }
         });
-    }
-    Ok(chain)
+        Some(())
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..PARALLEL_LAYERS.min(layers.len()) {
+            scope.spawn(|| while fetch_next().is_some() {});
+        }
+        let mut chain = Chain::new();
+        for (at, (descriptor, diff_id)) in layers.iter().enumerate() {
+            while fetched[at].get().is_none() && fetch_next().is_some() {}
+            if let Err(error) = fetched[at].wait() {
+                next.store(layers.len(), Ordering::SeqCst);
+                return Err(SolveError::new(error.cause, error.message.clone()));
+            }
+            chain.push(layer(engine, descriptor, diff_id, &chain, events)?);
+        }
+        Ok(chain)
+    })
 }
 
+/// The snapshot of a layer: the one that is there, or a new one over the layers below.
 fn layer(
     engine: &Engine,
     descriptor: &Descriptor,
     diff_id: &Digest,
+    below: &Chain,
     events: &StepEvents,
-    get: &(dyn Fn(&Descriptor) -> Result<(), SolveError> + Sync),
 ) -> Result<SnapshotId, SolveError> {
-    let (store, snapshots) = (engine.store(), engine.snapshots());
+    let store = engine.store();
     let origin = serde_json::to_vec(descriptor).or_fail(Cause::Engine, "write a descriptor")?;
-    store.put(LAYER_ORIGIN, diff_id.as_bytes(), &origin).map_err(store_error)?;
-    if let Some(id) = by_diff_id(store, snapshots, diff_id)? {
-        return Ok(id);
+    if store.get(LAYER_ORIGIN, diff_id.as_bytes()).map_err(store_error)?.is_none() {
+        store.put(LAYER_ORIGIN, diff_id.as_bytes(), &origin).map_err(store_error)?;
     }
-    progress(events, descriptor, 0);
-    get(descriptor)?;
-    unpack_layer(engine, descriptor, diff_id, &Chain::new(), events)
+    match by_diff_id(store, engine.snapshots(), diff_id)? {
+        Some(id) => Ok(id),
+        None => {
+            progress(events, descriptor, 0);
+            unpack_layer(engine, descriptor, diff_id, below, events)
+        }
+    }
 }
 
 /// Unpacks a blob of the store over the layers below it, verified against its diff id.

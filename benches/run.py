@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""Karman and Debian's buildah side by side; see docs/performance.md.
+
+    benches/run.py run40|files|bake|warm|all [--runs N] [--karman FILE] [--dir DIR] [--no-write]
+
+Needs root, buildah, runc and busybox-static, for `bake` also mmdebstrap and the network.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+
+import inputs
+from harness import (HEADER, MIB, REPO, Area, Buildah, Failed, Karman, Series, alternate,
+                     image_facts, machine, publish, run, say, table)
+
+TAG = "localhost/bench"
+BASE_SUITE = "trixie"
+LIMITS = {"run40": "≤ 0.10", "files": "≤ 0.15", "bake": "≤ 0.70"}
+# Where buildah's RUN steps find the certificates of SSL_CERT_FILE; Karman lends them by itself.
+CA_INSIDE = "/run/bench-ca.pem"
+SERVICES = ("keystone", "nova")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("case", choices=[*CASES, "all"])
+    parser.add_argument("--runs", type=int, help="repetitions; default 3, 1 for bake, 5 for warm")
+    parser.add_argument("--pause", type=float, default=5, help="seconds between runs")
+    parser.add_argument("--karman", default=os.path.join(REPO, "target/release/karman"))
+    parser.add_argument("--dir", default="/var/tmp", help="where stores are made")
+    parser.add_argument("--keep", action="store_true", help="delete nothing")
+    parser.add_argument("--no-write", action="store_true", help="leave docs/performance.md alone")
+    options = parser.parse_args()
+    options.karman = os.path.abspath(options.karman)
+    if os.geteuid() != 0:
+        sys.exit("run.py: buildah is measured as root")
+    facts = machine()
+    try:
+        for name in CASES if options.case == "all" else [options.case]:
+            area = Area(options.dir, options.keep)
+            try:
+                publish(name, CASES[name](options, area) + "\n\n" + facts, not options.no_write)
+            finally:
+                area.close()
+    except Failed as error:
+        sys.exit("run.py: %s" % error)
+
+
+def run40(options, area):
+    context = area.fresh("run40")
+    write(os.path.join(context, "Dockerfile"), inputs.RUN40)
+    return small_build("run40", options, area, context)
+
+
+def files(options, area):
+    context = area.fresh("files")
+    write(os.path.join(context, "Dockerfile"), inputs.COPY_FILES)
+    say("writing %d files" % inputs.FILES)
+    inputs.many_files(context)
+    return small_build("files", options, area, context)
+
+
+def small_build(name, options, area, context):
+    """Builds `context` on the busybox base with both tools, with and without an OCI archive."""
+    layout = os.path.join(area.fresh("base"), "layout")
+    inputs.base_layout(layout)
+    plain = os.path.join(context, "Dockerfile.buildah")
+    with open(os.path.join(context, "Dockerfile")) as f:
+        write(plain, inputs.for_buildah(f.read()))
+    whole, stored = Series("karman, OCI archive"), Series("karman, image in its store")
+    build, both = Series("buildah, image in its store"), Series("buildah, build and push")
+    archives = {}
+
+    def karman(series, output):
+        place = area.fresh("karman")
+        archive = os.path.join(place, "out.tar")
+        series.samples.append(Karman(options.karman, place)(
+            "build", "-t", TAG, "-o", output.format(archive),
+            "--build-context", "base=oci-layout://%s:latest" % layout, context))
+        if os.path.exists(archive):
+            archives["karman"] = archive
+
+    def buildah():
+        place = area.fresh("buildah")
+        tool = Buildah(place)
+        tool.load(layout, "localhost/base")
+        archive = os.path.join(place, "out.tar")
+        built = tool.build("--build-context", "base=docker-image://localhost/base", "-t", TAG,
+                           "-f", plain, context)
+        build.samples.append(built)
+        both.samples.append(built + tool.push(TAG, archive))
+        archives["buildah"] = archive
+
+    alternate(options.runs or 3, options.pause, [
+        ("karman, OCI archive", lambda: karman(whole, "type=oci,dest={}")),
+        ("karman, store", lambda: karman(stored, "type=image")),
+        ("buildah", buildah)])
+    rows = [whole.row(both, LIMITS[name]), both.row(), stored.row(build), build.row()]
+    return table(HEADER, rows) + "\n\n" + sizes([("karman", archives["karman"]),
+                                                ("buildah", archives["buildah"])])
+
+
+def bake(options, area):
+    """The fleet from nothing, base system included; also the base system alone."""
+    fleet, total = Series("karman bake keystone nova"), Series("buildah, the same images in order")
+    base, bootstrap = Series("karman, base system alone"), Series("mmdebstrap, base system alone")
+    parts, archives = {}, []
+
+    def karman():
+        place = area.fresh("karman")
+        archives[:0] = [("karman " + s, os.path.join(place, s + ".tar")) for s in SERVICES]
+        fleet.samples.append(Karman(options.karman, place)(*bake_arguments(place), cwd=REPO))
+
+    def karman_base():
+        place = area.fresh("karman-base")
+        write(os.path.join(place, "Dockerfile"), "FROM base\n")
+        base.samples.append(Karman(options.karman, place)(
+            "build", "-t", TAG, "-o", "type=image", "--build-context",
+            "base=debootstrap://debian/" + BASE_SUITE, place))
+
+    def buildah():
+        place = area.fresh("buildah")
+        tool = Buildah(place)
+        steps = fleet_with_buildah(tool, place)
+        bootstrap.samples.append(steps["mmdebstrap"])
+        for name, sample in steps.items():
+            parts.setdefault(name, Series("buildah: " + name)).samples.append(sample)
+        total.samples.append(sum(list(steps.values())[1:], list(steps.values())[0]))
+        archives.extend(("buildah " + s, os.path.join(place, s + ".tar")) for s in SERVICES)
+
+    alternate(options.runs or 1, options.pause,
+              [("karman", karman), ("karman, base alone", karman_base), ("buildah", buildah)])
+    rows = [fleet.row(total, LIMITS["bake"]), total.row()]
+    rows += [part.row() for part in parts.values()]
+    rows += [base.row(bootstrap), bootstrap.row()]
+    return table(HEADER, rows) + "\n\n" + sizes(list(dict(archives).items()))
+
+
+def bake_arguments(place):
+    arguments = ["bake", *SERVICES]
+    for service in SERVICES:
+        archive = os.path.join(place, service + ".tar")
+        arguments += ["--set", "%s.output=type=oci,dest=%s" % (service, archive)]
+    return arguments
+
+
+def fleet_with_buildah(tool, place):
+    """Builds the images of docker-bake.hcl in the order of their contexts; samples by step."""
+    steps = {}
+    rootfs = os.path.join(place, "base.tar")
+    steps["mmdebstrap"] = run(
+        ["mmdebstrap", "--variant=minbase", BASE_SUITE, rootfs], tool.log, tool.env)
+    context = os.path.join(place, "base")
+    os.mkdir(context)
+    os.rename(rootfs, os.path.join(context, "base.tar"))
+    write(os.path.join(context, "Dockerfile"), "FROM scratch\nADD base.tar /\n")
+    steps["base"] = tool.build("-t", "localhost/base", context)
+    bundle = os.environ.get("SSL_CERT_FILE")
+    lent = ["-v", bundle + ":" + CA_INSIDE + ":ro", "--env", "SSL_CERT_FILE=" + CA_INSIDE] \
+        if bundle else []
+
+    def image(name, contexts, *arguments):
+        source = os.path.join(REPO, "images", name)
+        with open(os.path.join(source, "Dockerfile")) as f:
+            rewritten = inputs.for_buildah(f.read())
+        target = os.path.join(place, name + ".Dockerfile")
+        write(target, rewritten)
+        named = [x for c in contexts
+                 for x in ("--build-context", "%s=docker-image://localhost/%s" % (c, c))]
+        # An OCI config has no place for ONBUILD.
+        steps[name] = tool.build("--format", "docker", "-t", "localhost/" + name, "-f", target,
+                                 *named, *arguments, source)
+
+    series = os.path.join(REPO, "constraints", "2026.1")
+    image("python-base", ["base"])
+    image("openstack-venv-builder", ["python-base"],
+          "--build-context", "constraints=" + series, *lent)
+    image("openstack-python-runtime", ["python-base"])
+    for service in SERVICES:
+        image(service, ["openstack-venv-builder", "openstack-python-runtime"],
+              "--build-arg", "PROJECT=" + service, *lent)
+    for service in SERVICES:
+        steps["push " + service] = tool.push("localhost/" + service,
+                                             os.path.join(place, service + ".tar"))
+    return steps
+
+
+def warm(options, area):
+    """A second bake with nothing changed, to the store and to OCI archives."""
+    place = area.fresh("karman")
+    tool = Karman(options.karman, place)
+    say("first bake")
+    tool(*bake_arguments(place), cwd=REPO)
+    tool("bake", *SERVICES, cwd=REPO)
+    stored, archived = Series("karman bake, images in its store"), Series("karman bake, OCI archives")
+
+    def archives():
+        archived.samples.append(tool(*bake_arguments(area.fresh("archives")), cwd=REPO))
+
+    alternate(options.runs or 5, min(options.pause, 2), [
+        ("store", lambda: stored.samples.append(tool("bake", *SERVICES, cwd=REPO))),
+        ("archives", archives)])
+    return table(HEADER, [stored.row(limit="< 0.5 s"), archived.row(limit="< 0.5 s")])
+
+
+def sizes(archives):
+    rows = []
+    for name, archive in archives:
+        facts = image_facts(archive)
+        rows.append([name, facts["layers"], "%.1f" % (facts["compressed"] / MIB),
+                     "%.1f" % (facts["unpacked"] / MIB), facts["files"], facts["packages"] or ""])
+    return table(["image", "layers", "compressed MiB", "unpacked MiB", "files",
+                  "Debian packages"], rows)
+
+
+def write(path, text):
+    with open(path, "w") as f:
+        f.write(text)
+
+
+CASES = {"run40": run40, "files": files, "bake": bake, "warm": warm}
+
+if __name__ == "__main__":
+    if not shutil.which("buildah"):
+        sys.exit("run.py: no buildah")
+    main()
