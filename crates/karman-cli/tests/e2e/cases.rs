@@ -1,0 +1,205 @@
+//! `.case` files: one build and what it gives.
+//!
+//! | section | meaning |
+//! |---|---|
+//! | `Dockerfile` | the file `ctx/Dockerfile` |
+//! | `ctx/…`, `work/…` | a file of the context, or beside it; `mode=0755` or `link=TARGET` as value |
+//! | `options` | added to `karman build`; `{base}` is the source of the base image |
+//! | `args` | the whole command line instead; `out.tar` is read for `tree`, `out` for `config` |
+//! | `env` | a variable of the environment, `NAME=value` |
+//! | `requires` | `root`, or a program of the host |
+//! | `expect` | `tree`, `config`, `history`, `stdout`, or `stderr exit=N` |
+//!
+//! A tree shows what the base image does not have, and with `-` what it lost.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use karman_testing::{Case, Place, Section, Skip, Tested, Told, Trial, Who, case_files, check_file};
+
+use crate::lab::{Lab, need, need_root};
+use crate::layout::Layout;
+use crate::tree::Tree;
+
+/// Where the cases are.
+fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/cases"))
+}
+
+/// Every case as a test.
+pub(crate) fn trials(lab: &Lab) -> Vec<Trial<'_>> {
+    let files = case_files(directory());
+    assert!(!files.is_empty(), "no cases in {}", directory().display());
+    let trial = |path: std::path::PathBuf| {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        Trial::new(format!("case::{name}"), move || run(lab, &path, Who::Caller, true))
+    };
+    files.into_iter().map(trial).collect()
+}
+
+/// Runs a case by name as somebody else.
+pub(crate) fn run_as(lab: &Lab, name: &str, who: Who) -> Tested {
+    run(lab, &directory().join(format!("{name}.case")), who, false)
+}
+
+fn run(lab: &Lab, path: &Path, who: Who, may_bless: bool) -> Tested {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let case = Case::parse(&text);
+    check_needs(&case)?;
+    let bless = may_bless && std::env::var_os("KARMAN_BLESS").is_some();
+    let mut place = lab.place_of(who)?;
+    for pair in case.values("env") {
+        let (name, value) = pair.split_once('=').expect("NAME=value");
+        place = place.with_env(name, value);
+    }
+    let base = lab.base_tree()?;
+    let answer = check_file(path, bless, |case| answer(lab, &place, case, base));
+    if let Err(failure) = answer {
+        panic!("\nexpected:\n{}actual:\n{}", failure.expected, failure.actual);
+    }
+    Ok(())
+}
+
+fn check_needs(case: &Case) -> Result<(), Skip> {
+    for wanted in case.values("requires").flat_map(str::split_whitespace) {
+        match wanted {
+            "root" => need_root()?,
+            // Every place can build; see `Lab::place`.
+            "userns" => {}
+            program => drop(need(program)?),
+        }
+    }
+    Ok(())
+}
+
+fn answer(lab: &Lab, place: &Place, case: &Case, base: &Tree) -> String {
+    case.sections.iter().for_each(|section| write(place, section));
+    let expect = case.section("expect").map_or("", |s| s.value.as_str());
+    let told = place.run(arguments(lab, case, expect));
+    let (kind, rest) = expect.split_once(' ').unwrap_or((expect, ""));
+    if kind == "stderr" {
+        let want: i32 = rest.strip_prefix("exit=").and_then(|n| n.parse().ok()).expect("exit=N");
+        let note =
+            if told.code == want { String::new() } else { format!("(exit {})\n", told.code) };
+        return normal(&told.err, place) + &note;
+    }
+    if told.code != 0 {
+        return failed(&told, place);
+    }
+    match kind {
+        "tree" => {
+            let tar = fs::read(place.work().join("out.tar")).expect("the output");
+            Tree::read(&tar).beyond(base)
+        }
+        "config" => format!("{:#}\n", layout(place).config["config"]),
+        "history" => history(&layout(place)),
+        "stdout" => normal(&told.out, place),
+        other => panic!("unknown expectation `{other}`"),
+    }
+}
+
+fn layout(place: &Place) -> Layout {
+    let layout = Layout::open(&place.work().join("out"));
+    layout.layers();
+    layout
+}
+
+fn history(layout: &Layout) -> String {
+    let entries = layout.config["history"].as_array().expect("history");
+    let line = |entry: &serde_json::Value| {
+        let mark = if entry["empty_layer"] == true { "empty" } else { "layer" };
+        format!("{mark} {}\n", entry["created_by"].as_str().unwrap_or_default())
+    };
+    entries.iter().map(line).collect()
+}
+
+fn failed(told: &Told, place: &Place) -> String {
+    format!("(exit {})\n{}{}", told.code, normal(&told.out, place), normal(&told.err, place))
+}
+
+/// The whole command line.
+fn arguments(lab: &Lab, case: &Case, expect: &str) -> Vec<String> {
+    let fill = |text: &str| text.replace("{base}", &lab.base());
+    if let Some(args) = case.section("args") {
+        return words(&fill(&args.value));
+    }
+    let output = match expect.split(' ').next() {
+        Some("config" | "history") => "type=oci,dest=out,tar=false",
+        _ => "type=tar,dest=out.tar",
+    };
+    let mut all = lab.build_args(&["--progress=quiet", "-o", output]);
+    all.retain(|a| a != "--progress=plain");
+    all.extend(case.values("options").flat_map(|o| words(&fill(o))));
+    all.push("ctx".to_owned());
+    all
+}
+
+fn write(place: &Place, section: &Section) {
+    let name = match section.name.as_str() {
+        "Dockerfile" => "ctx/Dockerfile",
+        name if name.starts_with("ctx/") => name,
+        name => match name.strip_prefix("work/") {
+            Some(name) => name,
+            None => return,
+        },
+    };
+    let path = place.write(name, &section.body);
+    for word in section.value.split_whitespace() {
+        match word.split_once('=').expect("key=value") {
+            ("mode", octal) => {
+                let mode = u32::from_str_radix(octal, 8).expect("an octal number");
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
+            }
+            ("link", target) => {
+                fs::remove_file(&path).expect("the file just written");
+                symlink(target, &path).expect("a link");
+            }
+            (key, _) => panic!("unknown attribute `{key}`"),
+        }
+    }
+}
+
+/// Words as a shell splits them, with single and double quotes.
+fn words(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(q), c) if q == c => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, ' ') => all.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    all.extend(word);
+    all
+}
+
+/// Text without what differs from run to run: the place, and digests, numbered as they come.
+fn normal(text: &str, place: &Place) -> String {
+    let text = text.replace(&place.root().display().to_string(), "[PLACE]");
+    let mut seen: Vec<String> = Vec::new();
+    let mut out = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find("sha256:") {
+        let (before, digest) = rest.split_at(at);
+        let end = digest[7..].find(|c: char| !c.is_ascii_hexdigit()).map_or(digest.len(), |n| n + 7);
+        out.push_str(before);
+        if end == 7 + 64 {
+            let known = seen.iter().position(|d| d == &digest[..end]).unwrap_or_else(|| {
+                seen.push(digest[..end].to_owned());
+                seen.len() - 1
+            });
+            out.push_str(&format!("[sha256:{}]", known + 1));
+        } else {
+            out.push_str(&digest[..end]);
+        }
+        rest = &digest[end..];
+    }
+    out + rest
+}

@@ -1,0 +1,68 @@
+//! The real binary from end to end: images are built, pulled, run and taken apart again.
+//!
+//! Every test has a [`Place`](karman_testing::Place) of its own: an empty environment, a home and a
+//! store. The base image is made here from the host's static busybox. What a host lacks skips the
+//! tests that need it, and each says why. `cases/*.case` hold one build with its expectation each;
+//! `KARMAN_BLESS=1` rewrites those.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `cases` | the `.case` files |
+//! | `repeat` | equal inputs give equal digests, and nothing runs twice |
+//! | `traceless` | nothing borrowed stays anywhere |
+//! | `crash` | kills, interrupts, two processes in one store |
+//! | `outputs` | every output, read by other tools |
+//! | `registry` | pulls from a real registry |
+//! | `fetch` | files by HTTP, git repositories |
+//! | `rootless` | the same as an ordinary user |
+//! | `commands` | `run`, `image`, `cache` |
+
+mod cases;
+mod commands;
+mod crash;
+mod fetch;
+mod lab;
+mod layout;
+mod outputs;
+mod registry;
+mod repeat;
+mod rootless;
+mod server;
+mod traceless;
+mod tree;
+
+use std::process::ExitCode;
+
+use karman_testing::{Arguments, Tested, Trial, run_trials};
+
+use crate::lab::Lab;
+
+/// Tests of one module by name.
+type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
+
+const MODULES: [(&str, Tests); 8] = [
+    ("repeat", repeat::TESTS),
+    ("traceless", traceless::TESTS),
+    ("crash", crash::TESTS),
+    ("outputs", outputs::TESTS),
+    ("registry", registry::TESTS),
+    ("fetch", fetch::TESTS),
+    ("rootless", rootless::TESTS),
+    ("commands", commands::TESTS),
+];
+/// Builds wait for the disk as much as for cores.
+const THREADS: usize = 3;
+
+fn main() -> ExitCode {
+    let lab = Lab::new();
+    let mut trials = Vec::new();
+    for (module, tests) in MODULES {
+        for (name, test) in tests {
+            let lab = &lab;
+            trials.push(Trial::new(format!("{module}::{name}"), move || test(lab)));
+        }
+    }
+    trials.extend(cases::trials(&lab));
+    let arguments = Arguments::parse(std::env::args().skip(1));
+    ExitCode::from(run_trials(trials, &arguments, THREADS))
+}
