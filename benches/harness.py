@@ -207,13 +207,14 @@ def apply_layer(stream, tree):
     return status
 
 
-def machine():
-    """One sentence about the machine and the tools."""
+def machine(directory):
+    """One sentence about the machine, the filesystem of `directory` and the tools."""
     with open("/proc/cpuinfo") as f:
         model = re.search(r"^model name\s*:\s*(.*)$", f.read(), re.M)
     with open("/proc/meminfo") as f:
         memory = int(re.search(r"MemTotal:\s*(\d+)", f.read()).group(1)) / MIB
-    fs = subprocess.run(["stat", "-f", "-c", "%T", REPO], capture_output=True, text=True)
+    fs = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", directory],
+                        capture_output=True, text=True)
     tools = []
     for tool in ("buildah", "runc", "mmdebstrap"):
         if shutil.which(tool):

@@ -18,6 +18,8 @@ FILES = 50_000
 FILES_BYTES = 120_000_000
 FILES_PER_DIRECTORY = 100
 
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
+
 RUN40 = "FROM base\n" + "RUN echo N\n" * RUN_STEPS
 COPY_FILES = """FROM base AS data
 COPY src /src
@@ -54,8 +56,7 @@ def base_layout(directory):
         return {"mediaType": "application/vnd.oci.image.%s" % kind,
                 "digest": "sha256:" + digest, "size": len(data)}
 
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
-    config = {"architecture": architecture, "os": "linux", "config": {"Env": ["PATH=/bin"]},
+    config = {"architecture": ARCHITECTURE, "os": "linux", "config": {"Env": ["PATH=/bin"]},
               "history": [{"created": "2020-01-01T00:00:00Z", "created_by": "busybox"}],
               "rootfs": {"type": "layers",
                          "diff_ids": ["sha256:" + hashlib.sha256(raw).hexdigest()]}}
@@ -63,7 +64,7 @@ def base_layout(directory):
                 "config": blob(json.dumps(config).encode(), "config.v1+json"),
                 "layers": [blob(gzip.compress(raw, mtime=0), "layer.v1.tar+gzip")]}
     entry = dict(blob(json.dumps(manifest).encode(), "manifest.v1+json"),
-                 platform={"os": "linux", "architecture": architecture},
+                 platform={"os": "linux", "architecture": ARCHITECTURE},
                  annotations={"org.opencontainers.image.ref.name": "latest"})
     for name, value in (("index.json", {"schemaVersion": 2, "manifests": [entry]}),
                         ("oci-layout", {"imageLayoutVersion": "1.0.0"})):
@@ -82,14 +83,16 @@ def many_files(directory):
     random words, Python-like lines and digits, of very mixed lengths."""
     source = random.Random(20260401)
     letters = "etaoinshrdlucmfwypvbgkjqxz"
-    words = ["".join(source.choices(letters, range(26, 0, -1), k=source.randint(2, 11)))
-             for _ in range(20_000)]
+    words = ["".join(source.choices(letters, range(26, 0, -1), k=source.randint(2, 9)))
+             for _ in range(2_000)]
+    common = [1 / (rank + 8) for rank in range(len(words))]
     lines = []
-    while len(lines) < 60_000:
-        picked = source.choices(words, k=source.randint(3, 12))
+    while len(lines) < 100_000:
+        picked = source.choices(words, common, k=source.randint(2, 9))
         lines.append(source.choice(("%s\n", "    self.%s = None\n", "# %s\n", "def %s():\n"))
                      % source.choice((" ", "_", ", ")).join(picked))
-        lines.append("%d %x\n" % (source.getrandbits(40), source.getrandbits(128)))
+        if len(lines) % 12 == 0:
+            lines.append("%d %x\n" % (source.getrandbits(40), source.getrandbits(64)))
     text = "".join(lines).encode()
     weights = [source.lognormvariate(0, 1) for _ in range(FILES)]
     scale = FILES_BYTES / sum(weights)
@@ -112,8 +115,10 @@ def for_buildah(dockerfile):
 
     - `--link` of COPY and ADD;
     - `--checksum=…` of ADD: the download is then not verified;
-    - `sharing=private` of cache mounts; there is one build at a time.
+    - `sharing=private` of cache mounts; there is one build at a time;
+    - `${TARGETARCH}` in FROM, which is empty there: the architecture is written out.
     """
     text = re.sub(r"^((?:COPY|ADD)\b.*?) --link\b", r"\1", dockerfile, flags=re.M)
     text = re.sub(r"^(ADD) --checksum=\S+", r"\1", text, flags=re.M)
+    text = re.sub(r"^(FROM .*)\$\{TARGETARCH\}", r"\1" + ARCHITECTURE, text, flags=re.M)
     return text.replace(",sharing=private", "")

@@ -36,7 +36,7 @@ def main():
     options.karman = os.path.abspath(options.karman)
     if os.geteuid() != 0:
         sys.exit("run.py: buildah is measured as root")
-    facts = machine()
+    facts = machine(options.dir)
     try:
         for name in CASES if options.case == "all" else [options.case]:
             area = Area(options.dir, options.keep)

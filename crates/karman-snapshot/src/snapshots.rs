@@ -207,6 +207,18 @@ impl Snapshots {
         Ok(())
     }
 
+    /// Flushes when something was committed more than `age` ago and is not safe yet. By then the kernel has
+    /// written most of it by itself, so that this costs little where [`Snapshots::flush`] after a build costs seconds.
+    ///
+    /// # Errors
+    /// As [`Snapshots::flush`].
+    pub fn flush_settled(&self, age: std::time::Duration) -> Result<()> {
+        let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+        let before = Time::now().as_nanos().saturating_sub(age);
+        let settled = self.rows("")?.iter().any(|(info, record)| !record.synced && info.created < before);
+        if settled { self.flush() } else { Ok(()) }
+    }
+
     /// Removes the snapshots for which `live` says no and no lease says yes (kind `snapshot`), and what crashes left.
     pub fn gc(&self, mut live: impl FnMut(&SnapshotInfo) -> bool) -> Result<GcReport> {
         let mut report = GcReport::default();

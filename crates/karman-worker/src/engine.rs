@@ -177,7 +177,11 @@ impl Backend for Engine {
         limit: u64,
         session: &Session,
     ) -> Result<Option<Vec<u8>>, SolveError> {
-        crate::solve::read_file(self, &crate::solve::FileWanted { graph, vertex, path, limit }, session)
+        crate::solve::read_file(
+            self,
+            &crate::solve::FileWanted { graph, vertex, path, limit },
+            session,
+        )
     }
 
     fn solve(

@@ -4,7 +4,9 @@
 
 use karman_content::Store;
 use karman_control::{Cause, SolveError};
-use karman_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media_type};
+use karman_oci::{
+    Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media_type,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
@@ -53,7 +55,11 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn tag_image(&self, reference: &Reference, descriptor: &Descriptor) -> Result<(), SolveError> {
+    pub fn tag_image(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<(), SolveError> {
         let record = Record { descriptor: descriptor.clone() };
         let bytes = serde_json::to_vec(&record).or_fail(Cause::Store, "write an image record")?;
         self.store().put(BUCKET, reference.to_string(), &bytes).map_err(store_error)
@@ -70,7 +76,11 @@ impl Engine {
             let record: Record =
                 serde_json::from_slice(&row.value).or_fail(Cause::Store, "read an image record")?;
             let reference = String::from_utf8_lossy(&row.key).into_owned();
-            images.push(LocalImage { reference, descriptor: record.descriptor, created: row.created });
+            images.push(LocalImage {
+                reference,
+                descriptor: record.descriptor,
+                created: row.created,
+            });
         }
         Ok(images)
     }
@@ -88,13 +98,18 @@ impl Engine {
             }
         }
         let hex = name.strip_prefix("sha256:").unwrap_or(name);
-        let mut found: Vec<&LocalImage> =
-            images.iter().filter(|i| hex.len() >= 4 && i.descriptor.digest.hex().starts_with(hex)).collect();
+        let mut found: Vec<&LocalImage> = images
+            .iter()
+            .filter(|i| hex.len() >= 4 && i.descriptor.digest.hex().starts_with(hex))
+            .collect();
         found.dedup_by_key(|i| i.descriptor.digest);
         match found[..] {
             [one] => Ok(one.clone()),
             [] => Err(not_found(name, &images)),
-            _ => Err(SolveError::new(Cause::NotFound, format!("more than one image begins with `{name}`"))),
+            _ => Err(SolveError::new(
+                Cause::NotFound,
+                format!("more than one image begins with `{name}`"),
+            )),
         }
     }
 
@@ -129,7 +144,8 @@ impl Engine {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<Option<(Descriptor, Descriptor)>, SolveError> {
-        let Some(bytes) = self.store().get(BUCKET, reference.to_string()).map_err(store_error)? else {
+        let Some(bytes) = self.store().get(BUCKET, reference.to_string()).map_err(store_error)?
+        else {
             return Ok(None);
         };
         let record: Record =
@@ -159,7 +175,10 @@ fn not_found(name: &str, images: &[LocalImage]) -> SolveError {
 
 fn familiar(reference: &str) -> String {
     let parsed = Reference::parse(reference);
-    parsed.map_or_else(|_| reference.to_owned(), |r| r.familiar().trim_end_matches(":latest").to_owned())
+    parsed.map_or_else(
+        |_| reference.to_owned(),
+        |r| r.familiar().trim_end_matches(":latest").to_owned(),
+    )
 }
 
 /// The image manifests behind a descriptor: itself, or an index's entries without attestations.

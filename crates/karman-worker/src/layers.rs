@@ -83,11 +83,13 @@ pub(crate) fn file_clock() -> Time {
 }
 
 /// Commits a layer whose files carry times of those windows.
-pub(crate) fn commit(active: Active, windows: &Windows, kind: &str) -> Result<SnapshotId, SolveError> {
-    let labels = BTreeMap::from([
-        (WINDOWS.to_owned(), windows.print()),
-        (KIND.to_owned(), kind.to_owned()),
-    ]);
+pub(crate) fn commit(
+    active: Active,
+    windows: &Windows,
+    kind: &str,
+) -> Result<SnapshotId, SolveError> {
+    let labels =
+        BTreeMap::from([(WINDOWS.to_owned(), windows.print()), (KIND.to_owned(), kind.to_owned())]);
     active.commit(labels).or_fail(Cause::Store, "commit a layer")
 }
 
@@ -139,7 +141,11 @@ pub(crate) fn remember_diff_id(
 }
 
 /// Remembers which snapshot became a layer of an image.
-pub(crate) fn name_layer(store: &Store, diff_id: &Digest, id: &SnapshotId) -> Result<(), SolveError> {
+pub(crate) fn name_layer(
+    store: &Store,
+    diff_id: &Digest,
+    id: &SnapshotId,
+) -> Result<(), SolveError> {
     store.put(BY_DIFF_ID, diff_id.as_bytes(), id.as_str().as_bytes()).map_err(store_error)
 }
 

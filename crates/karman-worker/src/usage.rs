@@ -137,10 +137,8 @@ impl Engine {
             .store()
             .gc_blobs(|b| live.blobs.contains(&b.digest) || !wanted(&b.digest.to_string()))
             .map_err(store_error)?;
-        let mut pruned = Pruned {
-            removed: layers.removed + blobs.removed,
-            bytes: layers.bytes + blobs.bytes,
-        };
+        let mut pruned =
+            Pruned { removed: layers.removed + blobs.removed, bytes: layers.bytes + blobs.bytes };
         if filter.all {
             for row in self.directory_rows("cache-mount", "mounts")? {
                 if wanted(&row.id) {
@@ -181,7 +179,8 @@ impl Engine {
         rows.retain(|r| !r.in_use && (filter.all || matches!(r.kind, "layer" | "blob")));
         if let Some(age) = filter.unused_for {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-            let limit = i128::try_from(now).unwrap_or(0) - i128::try_from(age.as_nanos()).unwrap_or(0);
+            let limit =
+                i128::try_from(now).unwrap_or(0) - i128::try_from(age.as_nanos()).unwrap_or(0);
             rows.retain(|r| i128::from(r.last_used) < limit);
         }
         rows.sort_by_key(|r| r.last_used);

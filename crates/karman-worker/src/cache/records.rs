@@ -84,8 +84,8 @@ impl Records {
             let Some(definition) = row.key.get(32..64).and_then(|b| b.try_into().ok()) else {
                 continue;
             };
-            let note: RunNote = serde_json::from_slice(&row.value)
-                .or_fail(Cause::Store, "read a cache record")?;
+            let note: RunNote =
+                serde_json::from_slice(&row.value).or_fail(Cause::Store, "read a cache record")?;
             if self.exists(&note.chain) {
                 notes.push((Digest::from_bytes(definition), note));
             }
@@ -94,7 +94,12 @@ impl Records {
     }
 
     /// Writes a note again, with content digests that were not known before.
-    pub(crate) fn amend(&self, op: &Digest, definition: &Digest, note: &RunNote) -> Result<(), SolveError> {
+    pub(crate) fn amend(
+        &self,
+        op: &Digest,
+        definition: &Digest,
+        note: &RunNote,
+    ) -> Result<(), SolveError> {
         self.store.put(RUNS, note_key(op, definition), &json(note)).map_err(store_error)
     }
 

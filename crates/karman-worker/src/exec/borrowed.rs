@@ -73,9 +73,8 @@ pub(crate) fn name_files(resolv_conf: &Path, host: &str, extra: &[ExtraHost]) ->
     if let Ok(bytes) = read_limited(resolv_conf, MAX_CA_BUNDLE) {
         mounts.push(file(RESOLV_CONF, bytes));
     }
-    let mut hosts = format!(
-        "127.0.0.1\tlocalhost {host}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    );
+    let mut hosts =
+        format!("127.0.0.1\tlocalhost {host}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for extra in extra {
         hosts.push_str(&format!("{}\t{}\n", extra.address, extra.host));
     }

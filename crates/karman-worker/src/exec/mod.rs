@@ -15,9 +15,9 @@ use karman_control::{Cause, Event, EventSink, Session, SolveError, Stream};
 use karman_llb::{ExecOp, Network, Security, VertexDigest};
 use karman_oci::Platform;
 use karman_snapshot::{Active, View};
+use karman_solver::Cancel;
 use karman_sys::overlay::OverlayMount;
 use karman_sys::sandbox::{self, Rootfs, Running, Sandbox, SandboxError, Spec, Streams};
-use karman_solver::Cancel;
 
 pub(crate) use log::Tail;
 use mounts::Mounts;
@@ -226,10 +226,9 @@ fn supervise(
     tail: &Tail,
     cancel: &Cancel,
 ) -> Result<(), SolveError> {
-    let mut running =
-        Sandbox::spawn(spec, Streams::piped()).map_err(|e| start_error(&e, op))?;
-    let status = watch(&mut running, events, tail, cancel)
-        .or_fail(Cause::Engine, "run the command")?;
+    let mut running = Sandbox::spawn(spec, Streams::piped()).map_err(|e| start_error(&e, op))?;
+    let status =
+        watch(&mut running, events, tail, cancel).or_fail(Cause::Engine, "run the command")?;
     if cancel.is_cancelled() {
         return Err(SolveError::new(Cause::Interrupted, "cancelled"));
     }

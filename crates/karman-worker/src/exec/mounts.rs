@@ -192,7 +192,8 @@ pub(super) fn secret(
 fn secret_env(session: &Session, wanted: &SecretEnv) -> Result<Option<String>, SolveError> {
     let Some(bytes) = secret(session, &wanted.id, wanted.optional)? else { return Ok(None) };
     let value = String::from_utf8(bytes).map_err(|_| {
-        let message = format!("secret `{}` is not UTF-8 and cannot be put in a variable", wanted.id);
+        let message =
+            format!("secret `{}` is not UTF-8 and cannot be put in a variable", wanted.id);
         SolveError::new(Cause::Input, message)
     })?;
     Ok(Some(value))

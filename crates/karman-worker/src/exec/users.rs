@@ -70,9 +70,7 @@ pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity,
 /// The number of a group by name or number.
 pub(crate) fn find_group(wanted: &str, group: &str) -> Result<u32, UserError> {
     let by_name = group_entries(group).find(|g| g.name == wanted).map(|g| g.gid);
-    by_name
-        .or_else(|| wanted.parse().ok())
-        .ok_or_else(|| UserError::NoGroup(wanted.to_owned()))
+    by_name.or_else(|| wanted.parse().ok()).ok_or_else(|| UserError::NoGroup(wanted.to_owned()))
 }
 
 fn passwd_entries(text: &str) -> impl Iterator<Item = PasswdEntry<'_>> {

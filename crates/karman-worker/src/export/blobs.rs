@@ -8,7 +8,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use karman_control::{Cause, Compression, CompressionKind, Export, OutputKind, SolveError, SolveRequest};
+use karman_control::{
+    Cause, Compression, CompressionKind, Export, OutputKind, SolveError, SolveRequest,
+};
 use karman_exporter::TimePolicy;
 use karman_exporter::layer::{LayerOptions, recompress, write_layer};
 use karman_llb::{Graph, Op, VertexDigest};
@@ -178,7 +180,10 @@ fn make(engine: &Engine, id: &SnapshotId, recipe: &LayerRecipe) -> Result<Blob, 
             return Ok(blob);
         }
     }
-    let dirs = engine.snapshots().lowers(std::slice::from_ref(id)).or_fail(Cause::Store, "open a layer")?;
+    let dirs = engine
+        .snapshots()
+        .lowers(std::slice::from_ref(id))
+        .or_fail(Cause::Store, "open a layer")?;
     let Some(path) = dirs.first() else { unreachable!("one layer has one directory") };
     let dir = Dir::open(path).or_fail(Cause::Store, "open a layer")?;
     let windows = windows_of(engine.snapshots(), std::slice::from_ref(id))?;
@@ -224,7 +229,11 @@ fn kind_of(media_type: &str) -> Option<CompressionKind> {
     }
 }
 
-fn options<'a>(engine: &Engine, recipe: &LayerRecipe, windows: &'a [(i64, i64)]) -> LayerOptions<'a> {
+fn options<'a>(
+    engine: &Engine,
+    recipe: &LayerRecipe,
+    windows: &'a [(i64, i64)],
+) -> LayerOptions<'a> {
     LayerOptions {
         compression: recipe.compression,
         times: TimePolicy { epoch: recipe.epoch, windows, clamp_later: recipe.clamp_later },

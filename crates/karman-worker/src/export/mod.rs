@@ -46,7 +46,8 @@ pub(crate) fn export_all(
         for export in &target.exports {
             let stage = Stage { scene, request, outputs, compressor: &compressor };
             let vertex = export_vertex(target, export);
-            scene.started(vertex, &format!("[{}] exporting to {}", target.name, label(export.kind)));
+            scene
+                .started(vertex, &format!("[{}] exporting to {}", target.name, label(export.kind)));
             let one = stage.prepare(target, export, vertex, &mut response);
             if let Err(error) = &one {
                 scene.ended(vertex, VertexStatus::Failed(error.message.clone()));
@@ -149,7 +150,8 @@ impl Stage<'_> {
         let mut config = image.config.clone();
         complete_history(&mut config, layers.len());
         let options = self.options(export, target);
-        assemble(config, &layers, &options, engine.store()).or_fail(Cause::Engine, "store the image")
+        assemble(config, &layers, &options, engine.store())
+            .or_fail(Cause::Engine, "store the image")
     }
 
     fn options(&self, export: &Export, target: &TargetResult) -> ImageOptions {
@@ -193,11 +195,7 @@ fn complete_history(config: &mut ImageConfig, layers: usize) {
     if config.history.is_empty() || told >= layers {
         return;
     }
-    let missing = History {
-        created_by: Some("imported layer".to_owned()),
-        ..History::default()
-    };
+    let missing = History { created_by: Some("imported layer".to_owned()), ..History::default() };
     let entries = std::iter::repeat_n(missing, layers - told);
     config.history.splice(0..0, entries);
 }
-

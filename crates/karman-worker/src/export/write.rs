@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::Path;
 
 use karman_control::{Cause, OutputKind, SolveError};
+use karman_exporter::TimePolicy;
 use karman_exporter::export::{
     ArchiveKind, ExportError, Named, Rootfs, export_local, export_tar, write_archive, write_file,
     write_layout,
 };
 use karman_exporter::unpack::Ownership;
-use karman_exporter::TimePolicy;
 use karman_sys::fs::Dir;
 
 use super::Prepared;

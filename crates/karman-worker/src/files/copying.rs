@@ -96,7 +96,8 @@ impl Actor<'_> {
             .map_err(|e| copy_error(e, path))?;
         if is_context {
             let doing = "remember file digests";
-            let mut cache = ViewCache::load(self.engine.store(), source).or_fail(Cause::Store, doing)?;
+            let mut cache =
+                ViewCache::load(self.engine.store(), source).or_fail(Cause::Store, doing)?;
             for file in report.digests {
                 cache.insert(file.layer, &file.stat, file.digest);
             }
@@ -120,8 +121,11 @@ impl Actor<'_> {
 }
 
 pub(super) fn not_found(path: &Path) -> SolveError {
-    SolveError::new(Cause::Input, format!("{}: not found", super::clean(&path.to_string_lossy()).display()))
-        .with_hint("the path is relative to the context; `.dockerignore` may exclude it")
+    SolveError::new(
+        Cause::Input,
+        format!("{}: not found", super::clean(&path.to_string_lossy()).display()),
+    )
+    .with_hint("the path is relative to the context; `.dockerignore` may exclude it")
 }
 
 fn copy_error(error: SnapshotError, path: &Path) -> SolveError {

@@ -10,7 +10,9 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use karman_control::{Cause, SolveError};
-use karman_llb::{FileAction, FileOp, Mkdir, Mkfile, Owner as LlbOwner, Principal, Remove, Symlink};
+use karman_llb::{
+    FileAction, FileOp, Mkdir, Mkfile, Owner as LlbOwner, Principal, Remove, Symlink,
+};
 use karman_snapshot::digest::{Selection, stat_identity};
 use karman_snapshot::{Attrs, CopyOptions, LayerWriter, View, copy};
 use karman_sys::fs::{Owner, Time};
@@ -64,7 +66,8 @@ pub(crate) fn materialise(engine: &Engine, context: &ContextDir) -> Result<Chain
     let active = engine.snapshots().prepare(&[]).or_fail(Cause::Store, doing)?;
     let empty = View::of_layers(&[]).or_fail(Cause::Engine, doing)?;
     let mut writer = active.writer(&empty).or_fail(Cause::Store, doing)?;
-    let options = CopyOptions { dir_contents: true, create_dest_path: true, ..CopyOptions::default() };
+    let options =
+        CopyOptions { dir_contents: true, create_dest_path: true, ..CopyOptions::default() };
     copy(&view, Path::new("/"), &mut writer, Path::new("/"), &options)
         .and_then(|_| writer.finish())
         .or_fail(Cause::Input, doing)?;

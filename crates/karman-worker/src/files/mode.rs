@@ -31,7 +31,8 @@ impl ModeChange {
                 .with_hint("want an octal number such as `0644` or a mode such as `u=rwX,go=rX`")
         };
         if text.starts_with(|c: char| c.is_ascii_digit()) {
-            let mode = u32::from_str_radix(text, 8).ok().filter(|m| *m <= 0o7777).ok_or_else(bad)?;
+            let mode =
+                u32::from_str_radix(text, 8).ok().filter(|m| *m <= 0o7777).ok_or_else(bad)?;
             return Ok(Self::Absolute(mode));
         }
         let clauses: Option<Vec<Vec<Clause>>> = text.split(',').map(parse_group).collect();
@@ -90,8 +91,7 @@ impl Clause {
         }
         let mut change = (bits << 6 | bits << 3 | bits) & self.who;
         if self.setid {
-            change |= (self.who & 0o700 != 0).then_some(0o4000).unwrap_or(0);
-            change |= (self.who & 0o070 != 0).then_some(0o2000).unwrap_or(0);
+            change |= self.set_id();
         }
         if self.sticky {
             change |= 0o1000;
@@ -99,12 +99,12 @@ impl Clause {
         match self.op {
             '+' => mode | change,
             '-' => mode & !change,
-            _ => (mode & !self.who & !self.owned_special()) | change,
+            _ => (mode & !self.who & !self.set_id()) | change,
         }
     }
 
-    /// The special bits that `=` clears: set-id of the classes named.
-    fn owned_special(self) -> u32 {
+    /// The set-id bits of the classes named.
+    fn set_id(self) -> u32 {
         let uid = if self.who & 0o700 != 0 { 0o4000 } else { 0 };
         let gid = if self.who & 0o070 != 0 { 0o2000 } else { 0 };
         uid | gid

@@ -41,8 +41,8 @@ pub(crate) fn seed_cache_mount(
     let attrs = Attrs { mode: seed.mode, owner: seed.owner, mtime: engine.epoch_time() };
     let empty = View::of_layers(&[]).or_fail(Cause::Engine, doing)?;
     if !seed.chain.is_empty() {
-        let mut writer =
-            karman_snapshot::LayerWriter::new(&place.join(&fresh), &empty).or_fail(Cause::Store, doing)?;
+        let mut writer = karman_snapshot::LayerWriter::new(&place.join(&fresh), &empty)
+            .or_fail(Cause::Store, doing)?;
         let view = engine.snapshots().view(&seed.chain).or_fail(Cause::Store, doing)?;
         // Cache mounts are written in place, so nothing in them may share an inode with a layer.
         let options = CopyOptions { dir_contents: true, link: false, ..CopyOptions::default() };

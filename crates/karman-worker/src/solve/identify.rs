@@ -52,7 +52,8 @@ fn one(scene: &Scene<'_>, digest: VertexDigest, source: &SourceOp) -> Result<Dig
     let Some(vertex) = scene.graph.vertex(&digest) else {
         unreachable!("sources were taken from the graph");
     };
-    let asks_network = !matches!(source, SourceOp::Image(_) | SourceOp::OciLayout(_) | SourceOp::Local(_));
+    let asks_network =
+        !matches!(source, SourceOp::Image(_) | SourceOp::OciLayout(_) | SourceOp::Local(_));
     let identity = crate::sources::identify(scene.engine, source, &vertex.platform, scene.session);
     if let (Err(error), true) = (&identity, asks_network) {
         let name = scene.graph.meta(&digest).map_or("", |m| m.name.as_str());

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use karman_control::{Cause, Event, EventSink, Session, SolveError, SolveRequest, SolveResponse, VertexStatus};
+use karman_control::{
+    Cause, Event, EventSink, Session, SolveError, SolveRequest, SolveResponse, VertexStatus,
+};
 use karman_llb::{Graph, Op, VertexDigest};
 use karman_solver::Failure;
 
@@ -21,6 +23,9 @@ use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
 use crate::export::{Compressor, export_all};
 
+/// The kernel writes dirty pages within this time (`vm.dirty_expire_centisecs` is 30 s).
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
 /// Solves and exports a request.
 pub(crate) fn solve(
     engine: &Engine,
@@ -30,6 +35,7 @@ pub(crate) fn solve(
 ) -> Result<SolveResponse, SolveError> {
     let begun = Instant::now();
     let lease = engine.store().lease().map_err(store_error)?;
+    settle(engine);
     let images = request.targets.iter().flat_map(|t| &t.images);
     let roots: Vec<VertexDigest> = images.filter_map(|i| i.root).collect();
     let scene = Scene { engine, graph: &request.graph, session, events, begun };
@@ -38,6 +44,13 @@ pub(crate) fn solve(
     let response = export_all(&scene, request, &outputs, compressor)?;
     drop(lease);
     Ok(response)
+}
+
+/// Makes what earlier builds left safe against a power failure, beside this build. What is not
+/// safe yet is forgotten after a reboot, never wrong; so a failure here is not one of the build.
+fn settle(engine: &Engine) {
+    let snapshots = engine.snapshots().clone();
+    std::thread::spawn(move || snapshots.flush_settled(SETTLED_AFTER));
 }
 
 /// What a whole solve shares.
@@ -66,7 +79,9 @@ impl Scene<'_> {
         match solved {
             Ok(outputs) => Ok(roots.iter().copied().zip(outputs).collect()),
             Err(Failure::Vertex(vertex, error)) => Err(self.explain(needed[vertex], error)),
-            Err(Failure::Cancelled) => Err(SolveError::new(Cause::Interrupted, "the build was interrupted")),
+            Err(Failure::Cancelled) => {
+                Err(SolveError::new(Cause::Interrupted, "the build was interrupted"))
+            }
         }
     }
 
@@ -118,7 +133,8 @@ pub(crate) fn read_file(
     let Some(output) = outputs.remove(wanted.vertex) else { return Ok(None) };
     let view = output.view(engine)?;
     let doing = format!("read `{}`", wanted.path);
-    let Some(found) = view.lookup(Path::new(wanted.path), true).or_fail(Cause::Input, &doing)? else {
+    let Some(found) = view.lookup(Path::new(wanted.path), true).or_fail(Cause::Input, &doing)?
+    else {
         return Ok(None);
     };
     if !found.stat.is_file() {

@@ -77,9 +77,14 @@ impl<'a> Build<'a> {
         let engine = self.scene.engine;
         let events = self.step_events(node);
         match &node.vertex.op {
-            Op::Source(source) => {
-                crate::sources::run(engine, node.vertex, source, self.scene.session, &events, cancel)
-            }
+            Op::Source(source) => crate::sources::run(
+                engine,
+                node.vertex,
+                source,
+                self.scene.session,
+                &events,
+                cancel,
+            ),
             Op::File(file) => crate::files::run(engine, file, inputs).map(Output::Layers),
             Op::Exec(exec) => self.exec(node, exec, inputs, &events, cancel).map(Output::Layers),
             Op::Merge(merge) => {

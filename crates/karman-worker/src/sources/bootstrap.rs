@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use karman_control::{Cause, ResolvedImage, SolveError, Stream};
-use karman_debootstrap::{Environment, IMAGE_CMD, IMAGE_PATH, Keyring, Mirrors, Plan, Source, Step};
+use karman_debootstrap::{
+    Environment, IMAGE_CMD, IMAGE_PATH, Keyring, Mirrors, Plan, Source, Step,
+};
 use karman_llb::{DebootstrapSource, SourceOp};
 use karman_oci::{Digest, ImageConfig, Platform};
 use karman_snapshot::Active;
@@ -48,7 +50,8 @@ pub(super) fn resolve(
 
 fn parse(source: &DebootstrapSource) -> Result<Source, SolveError> {
     Source::parse(&source.source).map_err(|e| {
-        let message = format!("`{}` is not a debootstrap source: {}", source.source, error_chain(&e));
+        let message =
+            format!("`{}` is not a debootstrap source: {}", source.source, error_chain(&e));
         let error = SolveError::new(Cause::Input, message);
         match e.hint() {
             Some(hint) => error.with_hint(hint),
@@ -58,7 +61,8 @@ fn parse(source: &DebootstrapSource) -> Result<Source, SolveError> {
 }
 
 fn arch(platform: &Platform) -> Result<&'static str, SolveError> {
-    let known = karman_debootstrap::debian_arch(&platform.architecture, platform.variant.as_deref());
+    let known =
+        karman_debootstrap::debian_arch(&platform.architecture, platform.variant.as_deref());
     known.ok_or_else(|| {
         SolveError::new(Cause::Input, format!("Debian has no architecture for {platform}"))
     })
@@ -99,7 +103,8 @@ fn plan(engine: &Engine, source: &DebootstrapSource, arch: &str) -> Result<Arc<P
         return Ok(Arc::clone(plan));
     }
     let parsed = parse(source)?;
-    let keyring = Keyring::bundled(parsed.distribution).or_fail(Cause::Engine, "read the keyring")?;
+    let keyring =
+        Keyring::bundled(parsed.distribution).or_fail(Cause::Engine, "read the keyring")?;
     let cache = cache(engine)?;
     let env = Environment {
         fetch: engine.client(),
@@ -144,7 +149,14 @@ pub(super) fn run(
         return Ok(known.chain);
     }
     let plan = plan(engine, source, arch)?;
-    say(events, &format!("{} packages, {} MB to fetch at most\n", plan.packages.len(), plan.download_size() / 1_000_000));
+    say(
+        events,
+        &format!(
+            "{} packages, {} MB to fetch at most\n",
+            plan.packages.len(),
+            plan.download_size() / 1_000_000
+        ),
+    );
     let active = engine.snapshots().prepare(&[]).or_fail(Cause::Store, "prepare a layer")?;
     let unpacked =
         karman_debootstrap::unpack(&plan, &cache(engine)?, engine.client(), active.fs(), THREADS)

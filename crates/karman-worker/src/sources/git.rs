@@ -32,8 +32,20 @@ fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// Refuses what git would take for an option.
+fn check_words(git: &GitSource) -> Result<(), SolveError> {
+    match [&git.url, &git.reference].into_iter().find(|word| word.starts_with('-')) {
+        Some(word) => {
+            let message = format!("`{word}` is neither a repository nor a branch, tag or commit");
+            Err(SolveError::new(Cause::Input, message))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The commit that the reference names; asked of the remote once in the life of an engine.
 fn commit_of(engine: &Engine, git: &GitSource) -> Result<String, SolveError> {
+    check_words(git)?;
     if is_commit(&git.reference) {
         return checked(git, git.reference.to_lowercase());
     }
@@ -60,14 +72,21 @@ fn commit_of(engine: &Engine, git: &GitSource) -> Result<String, SolveError> {
 /// A peeled tag (`^{}`) is the commit behind an annotated one.
 fn choose(listing: &str, wanted: &str) -> Option<String> {
     let lines: Vec<(&str, &str)> = listing.lines().filter_map(|l| l.split_once('\t')).collect();
-    let names = [wanted.to_owned(), format!("refs/tags/{wanted}"), format!("refs/heads/{wanted}"), format!("refs/{wanted}")];
+    let names = [
+        wanted.to_owned(),
+        format!("refs/tags/{wanted}"),
+        format!("refs/heads/{wanted}"),
+        format!("refs/{wanted}"),
+    ];
     let find = |name: &str| lines.iter().find(|(_, n)| *n == name).map(|(c, _)| (*c).to_owned());
     names.iter().find_map(|name| find(&format!("{name}^{{}}")).or_else(|| find(name)))
 }
 
 fn checked(git: &GitSource, commit: String) -> Result<String, SolveError> {
     match &git.checksum {
-        Some(want) if want.len() < MIN_COMMIT_PREFIX || !commit.starts_with(&want.to_lowercase()) => {
+        Some(want)
+            if want.len() < MIN_COMMIT_PREFIX || !commit.starts_with(&want.to_lowercase()) =>
+        {
             let message = format!(
                 "expected checksum to match {want}, got {commit} for `{}`",
                 shown(&git.url)
@@ -78,7 +97,11 @@ fn checked(git: &GitSource, commit: String) -> Result<String, SolveError> {
     }
 }
 
-pub(super) fn run(engine: &Engine, git: &GitSource, session: &Session) -> Result<Chain, SolveError> {
+pub(super) fn run(
+    engine: &Engine,
+    git: &GitSource,
+    session: &Session,
+) -> Result<Chain, SolveError> {
     let commit = commit_of(engine, git)?;
     let temp = engine.store().temp_dir("git").or_fail(Cause::Store, "make a scratch directory")?;
     let checkout = checkout(engine, git, &commit, temp.path(), session)?;
@@ -177,7 +200,8 @@ fn subdir(checkout: &Path, subdir: &str) -> Result<PathBuf, SolveError> {
         return Ok(checkout.to_path_buf());
     }
     let view = View::context(checkout).or_fail(Cause::Input, "open the checkout")?;
-    let found = view.lookup(Path::new(subdir), true).or_fail(Cause::Input, "look up the directory")?;
+    let found =
+        view.lookup(Path::new(subdir), true).or_fail(Cause::Input, "look up the directory")?;
     match found.filter(|f| f.dir.is_some()) {
         Some(found) => Ok(checkout.join(found.path)),
         None => Err(SolveError::new(
@@ -245,6 +269,21 @@ mod tests {
         assert_eq!(choose("ccc\trefs/heads/main\n", "main").as_deref(), Some("ccc"));
         assert_eq!(choose("ddd\tHEAD\n", "HEAD").as_deref(), Some("ddd"));
         assert_eq!(choose("", "x"), None);
+    }
+
+    #[test]
+    fn options_in_disguise_are_refused() {
+        let source = |url: &str, reference: &str| GitSource {
+            url: url.into(),
+            reference: reference.into(),
+            subdir: String::new(),
+            keep_git_dir: false,
+            checksum: None,
+            skip_submodules: false,
+        };
+        assert!(check_words(&source("https://h/r.git", "main")).is_ok());
+        assert!(check_words(&source("https://h/r.git", "--upload-pack=x")).is_err());
+        assert!(check_words(&source("-x", "main")).is_err());
     }
 
     #[test]

@@ -84,8 +84,8 @@ fn known(engine: &Engine, url: &str) -> Result<Option<Known>, SolveError> {
 
 /// Fetches the file, unless the server says that the one we have is still the right one.
 fn fetch(engine: &Engine, http: &HttpSource) -> Result<Known, SolveError> {
-    let before = known(engine, &http.url)?
-        .filter(|k| engine.store().contains(&k.digest).unwrap_or(false));
+    let before =
+        known(engine, &http.url)?.filter(|k| engine.store().contains(&k.digest).unwrap_or(false));
     let mut request = Request::get(&http.url);
     if let Some(etag) = before.as_ref().and_then(|k| k.etag.as_ref()) {
         request = request.header("If-None-Match", etag);

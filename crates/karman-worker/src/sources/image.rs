@@ -42,7 +42,8 @@ pub(super) fn resolve(
     let top = engine.registry().resolve(&reference).map_err(|e| registry_error(&e))?;
     let digest = top.descriptor.digest;
     let one = if top.is_index() {
-        let found = top.index().and_then(|index| karman_registry::select_platform(&index, platform));
+        let found =
+            top.index().and_then(|index| karman_registry::select_platform(&index, platform));
         let descriptor = found.map_err(|e| registry_error(&e))?;
         engine.registry().pull_manifest(&reference, &descriptor).map_err(|e| registry_error(&e))?
     } else {
@@ -55,7 +56,12 @@ pub(super) fn resolve(
     Ok(resolved(image, one.descriptor.digest, digest, config))
 }
 
-fn resolved(image: &ImageSource, manifest: Digest, digest: Digest, config: ImageConfig) -> ResolvedImage {
+fn resolved(
+    image: &ImageSource,
+    manifest: Digest,
+    digest: Digest,
+    config: ImageConfig,
+) -> ResolvedImage {
     let reference = image.reference.clone();
     let source = SourceOp::Image(ImageSource { reference, manifest: Some(manifest) });
     ResolvedImage { source, digest, config }
@@ -197,7 +203,11 @@ fn progress(events: &StepEvents, descriptor: &Descriptor, current: u64) {
 }
 
 /// Brings a blob from a registry into the store, verified.
-fn fetch(engine: &Engine, reference: &Reference, descriptor: &Descriptor) -> Result<(), SolveError> {
+fn fetch(
+    engine: &Engine,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<(), SolveError> {
     if engine.store().contains(&descriptor.digest).map_err(store_error)? {
         return Ok(());
     }

@@ -13,7 +13,10 @@ use crate::error::OrFail as _;
 use crate::exec::StepEvents;
 
 /// A session's layout name is `PATH`, `PATH:TAG` or `PATH@DIGEST`; the path is looked up.
-fn open(layout: &OciLayoutSource, session: &Session) -> Result<(Layout, String, PathBuf), SolveError> {
+fn open(
+    layout: &OciLayoutSource,
+    session: &Session,
+) -> Result<(Layout, String, PathBuf), SolveError> {
     let (name, wanted) = split(&layout.name);
     let path = session.layouts.get(name).ok_or_else(|| {
         SolveError::new(Cause::Engine, format!("the session has no layout `{name}`"))
@@ -42,7 +45,9 @@ pub(super) fn resolve(
 ) -> Result<ResolvedImage, SolveError> {
     let (opened, wanted, path) = open(layout, session)?;
     let doing = format!("read OCI layout `{}`", path.display());
-    let top = opened.resolve(Some(wanted.as_str()).filter(|w| !w.is_empty())).or_fail(Cause::Input, &doing)?;
+    let top = opened
+        .resolve(Some(wanted.as_str()).filter(|w| !w.is_empty()))
+        .or_fail(Cause::Input, &doing)?;
     let manifest = opened.select(&top, platform).or_fail(Cause::Input, &doing)?;
     opened.import_blob(&manifest.digest, engine.store()).or_fail(Cause::Input, &doing)?;
     let parsed: karman_oci::Manifest =

@@ -48,11 +48,13 @@ pub(crate) fn context_filter(exclude: &[String]) -> Result<Option<Arc<Filter>>, 
     if exclude.is_empty() {
         return Ok(None);
     }
-    let matcher = karman_pattern::Matcher::new(exclude)
-        .or_fail(Cause::Input, "read the ignore patterns")?;
-    Ok(Some(Arc::new(move |path: &Path, is_dir: bool| match matcher.decide(&path.to_string_lossy(), is_dir) {
-        karman_pattern::Decision::Keep => Decision::Keep,
-        karman_pattern::Decision::Drop => Decision::Drop,
-        karman_pattern::Decision::DropButDescend => Decision::DropButDescend,
+    let matcher =
+        karman_pattern::Matcher::new(exclude).or_fail(Cause::Input, "read the ignore patterns")?;
+    Ok(Some(Arc::new(move |path: &Path, is_dir: bool| {
+        match matcher.decide(&path.to_string_lossy(), is_dir) {
+            karman_pattern::Decision::Keep => Decision::Keep,
+            karman_pattern::Decision::Drop => Decision::Drop,
+            karman_pattern::Decision::DropButDescend => Decision::DropButDescend,
+        }
     })))
 }

@@ -79,7 +79,10 @@ pub(crate) fn identify(
 
 fn pinned(manifest: Option<Digest>, name: &str) -> Result<Digest, SolveError> {
     manifest.ok_or_else(|| {
-        SolveError::new(Cause::Engine, format!("image `{name}` reached the solver without a digest"))
+        SolveError::new(
+            Cause::Engine,
+            format!("image `{name}` reached the solver without a digest"),
+        )
     })
 }
 
@@ -89,13 +92,15 @@ pub(crate) fn stored_image(
     manifest: &Digest,
     events: &StepEvents,
 ) -> Result<crate::cache::Chain, SolveError> {
-    image::unpack_image(engine, manifest, events, &|descriptor| {
-        match engine.store().contains(&descriptor.digest).map_err(crate::error::store)? {
-            true => Ok(()),
-            false => {
-                let message = format!("layer {} of the image is gone", descriptor.digest);
-                Err(SolveError::new(Cause::Store, message).with_hint("build or pull the image again"))
-            }
+    image::unpack_image(engine, manifest, events, &|descriptor| match engine
+        .store()
+        .contains(&descriptor.digest)
+        .map_err(crate::error::store)?
+    {
+        true => Ok(()),
+        false => {
+            let message = format!("layer {} of the image is gone", descriptor.digest);
+            Err(SolveError::new(Cause::Store, message).with_hint("build or pull the image again"))
         }
     })
 }
@@ -111,7 +116,9 @@ pub(crate) fn run(
 ) -> Result<Output, SolveError> {
     Ok(match source {
         SourceOp::Image(image) => Output::Layers(image::run(engine, image, events)?),
-        SourceOp::OciLayout(layout) => Output::Layers(layout::run(engine, layout, session, events)?),
+        SourceOp::OciLayout(layout) => {
+            Output::Layers(layout::run(engine, layout, session, events)?)
+        }
         SourceOp::Local(local) => Output::Context(local::output(local, session)?),
         SourceOp::Git(git) => Output::Layers(git::run(engine, git, session)?),
         SourceOp::Http(http) => Output::Layers(http::run(engine, http)?),

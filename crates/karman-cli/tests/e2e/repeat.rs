@@ -1,0 +1,196 @@
+//! Equal inputs give equal digests, and nothing runs twice.
+
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+
+use karman_testing::{Place, Tested};
+
+use crate::Tests;
+use crate::lab::Lab;
+
+pub(crate) const TESTS: Tests = &[
+    ("equal_digests_in_empty_stores", equal_digests_in_empty_stores),
+    ("a_second_build_runs_nothing", a_second_build_runs_nothing),
+    ("a_changed_file_reruns_what_follows", a_changed_file_reruns_what_follows),
+    ("a_touched_file_reruns_nothing", a_touched_file_reruns_nothing),
+    ("equal_results_end_the_chain_of_reruns", equal_results_end_the_chain_of_reruns),
+    ("no_cache_runs_everything", no_cache_runs_everything),
+    ("a_failed_build_leaves_everything_as_it_was", a_failed_build_leaves_everything_as_it_was),
+];
+
+/// Everything whose time or order could slip into a digest.
+const MANY_WAYS: &str = "\
+FROM busybox AS made
+RUN mkdir -p /out/dir/deep && date > /dev/null && echo a > /out/a && ln /out/a /out/hard && ln -s a /out/soft
+RUN echo more > /out/dir/deep/b && touch /var/lib && mkdir /out/empty
+FROM busybox
+WORKDIR /new/work
+COPY --from=made /out /copied
+COPY --from=made --link /out/dir /linked/dir
+COPY src /src
+COPY --link --chown=1000:1000 src/one /linked/one
+RUN echo log > /var/log/l && rm -r /opt && chmod 700 /srv && ln /copied/a /copied/second
+RUN --mount=type=cache,target=/cache echo x >> /cache/n && echo y > /after-cache
+ADD src/one /added
+LABEL a=b
+";
+
+const STEPS: &str = "\
+FROM busybox
+COPY a /a
+RUN cp /a /a2
+COPY b /b
+RUN cp /b /b2
+";
+
+/// The time of every context file.
+fn stamp() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000)
+}
+
+fn date(place: &Place, name: &str, time: SystemTime) {
+    let file = File::open(place.work().join(name)).expect("a file");
+    file.set_modified(time).expect("a time");
+}
+
+fn many_ways(lab: &Lab) -> Result<Place, karman_testing::Skip> {
+    let place = lab.place()?;
+    place.write("ctx/Dockerfile", MANY_WAYS);
+    place.write("ctx/src/one", "1");
+    place.write("ctx/src/sub/two", "2");
+    for name in ["ctx/src/one", "ctx/src/sub/two", "ctx/src/sub", "ctx/src"] {
+        date(&place, name, stamp());
+    }
+    Ok(place)
+}
+
+fn equal_digests_in_empty_stores(lab: &Lab) -> Tested {
+    let first = many_ways(lab)?;
+    let digest = lab.digest(&first, &["ctx"]);
+    // Files, directories and whole builds of another second.
+    std::thread::sleep(Duration::from_millis(1100));
+    let second = many_ways(lab)?;
+    assert_eq!(lab.digest(&second, &["ctx"]), digest);
+    assert_eq!(lab.digest(&second, &["--no-cache", "ctx"]), digest, "run again in one store");
+    Ok(())
+}
+
+/// The steps of a plain log: name and how it ended.
+fn steps(log: &str) -> Vec<(String, String)> {
+    let mut names = std::collections::BTreeMap::new();
+    let mut ended = Vec::new();
+    for line in log.lines().filter_map(|l| l.strip_prefix('#')) {
+        let Some((number, rest)) = line.split_once(' ') else { continue };
+        match rest.split(' ').next() {
+            Some(word @ ("DONE" | "CACHED" | "ERROR:" | "CANCELED")) => {
+                let name: &String = &names[number];
+                ended.push((name.clone(), word.to_owned()));
+            }
+            _ => {
+                names.entry(number.to_owned()).or_insert_with(|| rest.to_owned());
+            }
+        }
+    }
+    ended
+}
+
+/// The instructions that were executed, without planning, sources and exports.
+fn executed(log: &str) -> Vec<String> {
+    let instruction = |name: &String| {
+        ["RUN ", "COPY ", "ADD ", "WORKDIR "].iter().any(|word| name.contains(word))
+    };
+    let done = steps(log).into_iter().filter(|(name, how)| how == "DONE" && instruction(name));
+    done.map(|(name, _)| name.split_once("] ").map_or(name.clone(), |(_, n)| n.to_owned())).collect()
+}
+
+fn step_place(lab: &Lab) -> Result<Place, karman_testing::Skip> {
+    let place = lab.place()?;
+    place.write("ctx/Dockerfile", STEPS);
+    place.write("ctx/a", "a");
+    place.write("ctx/b", "b");
+    let log = lab.build(&place, &["-t", "x", "ctx"]).ok().err;
+    let all = ["COPY a /a", "RUN cp /a /a2", "COPY b /b", "RUN cp /b /b2"];
+    let mut ran = executed(&log);
+    ran.sort();
+    let mut all: Vec<String> = all.iter().map(|s| (*s).to_owned()).collect();
+    all.sort();
+    assert_eq!(ran, all, "{log}");
+    Ok(place)
+}
+
+fn a_second_build_runs_nothing(lab: &Lab) -> Tested {
+    let place = step_place(lab)?;
+    let log = lab.build(&place, &["-t", "x", "ctx"]).ok().err;
+    assert_eq!(executed(&log), [""; 0], "{log}");
+    assert!(steps(&log).iter().any(|(_, how)| how == "CACHED"), "{log}");
+    Ok(())
+}
+
+fn a_changed_file_reruns_what_follows(lab: &Lab) -> Tested {
+    let place = step_place(lab)?;
+    place.write("ctx/b", "changed");
+    let log = lab.build(&place, &["-t", "x", "ctx"]).ok().err;
+    assert_eq!(executed(&log), ["COPY b /b", "RUN cp /b /b2"], "{log}");
+    let told = place.run(["run", "x", "cat", "/b2"]).ok();
+    assert_eq!(told.out, "changed");
+    // The same size and, as far as possible, the same moment: still another file.
+    place.write("ctx/b", "CHANGED");
+    let log = lab.build(&place, &["-t", "x", "ctx"]).ok().err;
+    assert_eq!(executed(&log), ["COPY b /b", "RUN cp /b /b2"], "{log}");
+    place.write("ctx/b", "b");
+    let log = lab.build(&place, &["-t", "x", "ctx"]).ok().err;
+    assert_eq!(executed(&log), [""; 0], "back to what was built before: {log}");
+    Ok(())
+}
+
+fn a_touched_file_reruns_nothing(lab: &Lab) -> Tested {
+    let place = step_place(lab)?;
+    date(&place, "ctx/a", stamp());
+    let log = lab.build(&place, &["-t", "x", "ctx"]).ok().err;
+    assert_eq!(executed(&log), [""; 0], "{log}");
+    Ok(())
+}
+
+fn equal_results_end_the_chain_of_reruns(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let text = "FROM busybox AS a\nCOPY a /a\nRUN wc -c < /a > /size\nFROM busybox\n\
+                COPY --from=a /size /\nRUN cat /size > /copy\n";
+    place.write("ctx/Dockerfile", text);
+    place.write("ctx/a", "one");
+    lab.build(&place, &["ctx"]).ok();
+    place.write("ctx/a", "two");
+    let log = lab.build(&place, &["ctx"]).ok().err;
+    assert_eq!(executed(&log), ["COPY a /a", "RUN wc -c < /a > /size"], "{log}");
+    Ok(())
+}
+
+fn no_cache_runs_everything(lab: &Lab) -> Tested {
+    let place = step_place(lab)?;
+    let log = lab.build(&place, &["--no-cache", "-t", "x", "ctx"]).ok().err;
+    assert_eq!(executed(&log).len(), 4, "{log}");
+    Ok(())
+}
+
+fn a_failed_build_leaves_everything_as_it_was(lab: &Lab) -> Tested {
+    let place = step_place(lab)?;
+    let outputs = ["-t", "x", "-t", "y", "-o", "type=oci,dest=out.tar", "-o", "type=image", "ctx"];
+    lab.build(&place, &outputs).ok();
+    let before = std::fs::read(place.work().join("out.tar")).expect("the output");
+    let image = place.run(["image", "inspect", "x"]).ok().out;
+    let names = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(place.work()).expect("work").flatten().map(|e| e.file_name()).collect();
+        names.sort();
+        names
+    };
+    let files = names();
+    place.write("ctx/Dockerfile", format!("{STEPS}RUN echo new > /n\nRUN exit 9\n"));
+    let args = ["-t", "z", "--iidfile", "id", "--metadata-file", "meta"];
+    let told = lab.build(&place, &[&args[..], &outputs].concat());
+    told.is(1, "exit code: 9");
+    assert_eq!(std::fs::read(place.work().join("out.tar")).expect("the output"), before);
+    assert_eq!(place.run(["image", "inspect", "x"]).ok().out, image);
+    place.run(["image", "inspect", "z"]).is(7, "no image `z`");
+    assert_eq!(names(), files, "no new files");
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! A small HTTP server of one directory, and ports that are free.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use karman_oci::Digest;
+
+/// Serves files until the test program ends.
+pub(crate) struct Server {
+    port: u16,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Serves the files below `dir`.
+    pub(crate) fn start(dir: PathBuf) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (dir, lines) = (dir.clone(), Arc::clone(&lines));
+                std::thread::spawn(move || answer(&stream, &dir, &lines));
+            }
+        });
+        Self { port, log }
+    }
+
+    /// The address of a file.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.port)
+    }
+
+    /// `METHOD PATH STATUS` of every request so far.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// One request, one answer; a client that goes away is none of our business.
+fn answer(stream: &TcpStream, dir: &Path, log: &Mutex<Vec<String>>) -> Option<()> {
+    let mut lines = BufReader::new(stream).lines();
+    let request = lines.next()?.ok()?;
+    let mut words = request.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut known = String::new();
+    for line in lines.map_while(Result::ok).take_while(|l| !l.is_empty()) {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("if-none-match")
+        {
+            value.trim().clone_into(&mut known);
+        }
+    }
+    let path = target.split('?').next()?.trim_start_matches('/');
+    let safe = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
+    let body = std::fs::read(dir.join(path)).ok().filter(|_| safe);
+    let etag = body.as_ref().map(|b| format!("\"{}\"", Digest::sha256_of(b).hex()));
+    let (status, body) = match (body, etag.as_ref()) {
+        (Some(_), Some(etag)) if *etag == known => ("304 Not Modified", Vec::new()),
+        (Some(body), _) => ("200 OK", body),
+        _ => ("404 Not Found", b"no such file".to_vec()),
+    };
+    let line = format!("{method} /{path} {}", &status[..3]);
+    log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    let etag = etag.map_or(String::new(), |e| format!("ETag: {e}\r\n"));
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{etag}Connection: close\r\n\r\n",
+        body.len()
+    );
+    let mut out = stream;
+    out.write_all(head.as_bytes()).ok()?;
+    if method != "HEAD" {
+        out.write_all(&body).ok()?;
+    }
+    Some(())
+}
+
+/// A port that nobody listens on right now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
