@@ -79,6 +79,15 @@ def run(argv, log, env=None, cwd=None):
     return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
+def printed(log, lines):
+    """Fails unless every one of `lines` ends a line of `log`: proof that its step really ran."""
+    with open(log, errors="replace") as f:
+        seen = {line.split()[-1] for line in f if line.strip()}
+    missing = [line for line in lines if line not in seen]
+    if missing:
+        raise Failed("`%s` lacks the output of steps %s" % (log, ", ".join(missing)))
+
+
 def settle(pause):
     """Writes back what earlier runs left dirty, so that no run pays for the one before it."""
     os.sync()
@@ -143,13 +152,14 @@ class Buildah:
 class Karman:
     """Karman with a store of its own below `area`."""
 
-    def __init__(self, binary, area):
+    def __init__(self, binary, area, store=None):
         self.binary = binary
         self.log = os.path.join(area, "karman.log")
-        self.env = dict(os.environ, KARMAN_ROOT=os.path.join(area, "store"))
+        self.env = dict(os.environ, KARMAN_ROOT=store or os.path.join(area, "store"))
 
     def __call__(self, *args, cwd=None):
-        return run([self.binary, *args], self.log, self.env, cwd)
+        command, *rest = args
+        return run([self.binary, command, "--progress", "plain", *rest], self.log, self.env, cwd)
 
 
 def alternate(runs, pause, tools):

@@ -20,7 +20,8 @@ FILES_PER_DIRECTORY = 100
 
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
 
-RUN40 = "FROM base\n" + "RUN echo N\n" * RUN_STEPS
+# Every step differs: Karman would run equal ones on an unchanged filesystem only once.
+RUN40 = "FROM base\n" + "".join("RUN echo %d\n" % n for n in range(1, RUN_STEPS + 1))
 COPY_FILES = """FROM base AS data
 COPY src /src
 FROM base

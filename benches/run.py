@@ -13,7 +13,7 @@ import sys
 
 import inputs
 from harness import (HEADER, MIB, REPO, Area, Buildah, Failed, Karman, Series, alternate,
-                     image_facts, machine, publish, run, say, table)
+                     image_facts, machine, printed, publish, run, say, table)
 
 TAG = "localhost/bench"
 BASE_SUITE = "trixie"
@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--pause", type=float, default=5, help="seconds between runs")
     parser.add_argument("--karman", default=os.path.join(REPO, "target/release/karman"))
     parser.add_argument("--dir", default="/var/tmp", help="where stores are made")
+    parser.add_argument("--store", help="for `warm`: a store in which the fleet is baked already")
     parser.add_argument("--keep", action="store_true", help="delete nothing")
     parser.add_argument("--no-write", action="store_true", help="leave docs/performance.md alone")
     options = parser.parse_args()
@@ -51,7 +52,8 @@ def main():
 def run40(options, area):
     context = area.fresh("run40")
     write(os.path.join(context, "Dockerfile"), inputs.RUN40)
-    return small_build("run40", options, area, context)
+    steps = [str(n) for n in range(1, inputs.RUN_STEPS + 1)]
+    return small_build("run40", options, area, context, steps)
 
 
 def files(options, area):
@@ -62,8 +64,9 @@ def files(options, area):
     return small_build("files", options, area, context)
 
 
-def small_build(name, options, area, context):
-    """Builds `context` on the busybox base with both tools, with and without an OCI archive."""
+def small_build(name, options, area, context, outputs=()):
+    """Builds `context` on the busybox base with both tools, with and without an OCI archive;
+    each of `outputs` is what a step prints."""
     layout = os.path.join(area.fresh("base"), "layout")
     inputs.base_layout(layout)
     plain = os.path.join(context, "Dockerfile.buildah")
@@ -76,9 +79,11 @@ def small_build(name, options, area, context):
     def karman(series, output):
         place = area.fresh("karman")
         archive = os.path.join(place, "out.tar")
-        series.samples.append(Karman(options.karman, place)(
+        tool = Karman(options.karman, place)
+        series.samples.append(tool(
             "build", "-t", TAG, "-o", output.format(archive),
             "--build-context", "base=oci-layout://%s:latest" % layout, context))
+        printed(tool.log, outputs)
         if os.path.exists(archive):
             archives["karman"] = archive
 
@@ -89,6 +94,7 @@ def small_build(name, options, area, context):
         archive = os.path.join(place, "out.tar")
         built = tool.build("--build-context", "base=docker-image://localhost/base", "-t", TAG,
                            "-f", plain, context)
+        printed(tool.log, outputs)
         build.samples.append(built)
         both.samples.append(built + tool.push(TAG, archive))
         archives["buildah"] = archive
@@ -190,7 +196,7 @@ def fleet_with_buildah(tool, place):
 def warm(options, area):
     """A second bake with nothing changed, to the store and to OCI archives."""
     place = area.fresh("karman")
-    tool = Karman(options.karman, place)
+    tool = Karman(options.karman, place, options.store)
     say("first bake")
     tool(*bake_arguments(place), cwd=REPO)
     tool("bake", *SERVICES, cwd=REPO)

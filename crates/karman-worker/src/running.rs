@@ -107,25 +107,7 @@ impl Engine {
                     .with_hint("`karman doctor` tells what this host lacks"));
             }
         };
-        let killer = running.killer();
-        let cancel = self.cancel_token();
-        let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let status = std::thread::scope(|scope| {
-            let seen = Arc::clone(&ended);
-            let poll = scope.spawn(move || {
-                while !seen.load(std::sync::atomic::Ordering::SeqCst) {
-                    if cancel.is_cancelled() {
-                        killer.kill();
-                        return;
-                    }
-                    std::thread::park_timeout(crate::exec::CANCEL_POLL);
-                }
-            });
-            let status = running.wait();
-            ended.store(true, std::sync::atomic::Ordering::SeqCst);
-            poll.thread().unpark();
-            status
-        });
+        let status = crate::exec::wait_or_kill(&mut running, &self.cancel_token());
         Ok(status.or_fail(Cause::Engine, "run the image")?.code())
     }
 }

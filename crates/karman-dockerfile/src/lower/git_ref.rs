@@ -1,20 +1,29 @@
-//! Git URLs as `ADD` takes them: `https://host/x.git#ref:subdir`, `git@host:x?branch=b`.
+//! Git URLs as `ADD` and contexts take them: `https://host/x.git#ref:subdir`, `git@host:x?branch=b`.
+//!
+//! Reference: <https://docs.docker.com/build/concepts/context/#url-queries> and BuildKit's
+//! `util/gitutil`.
 
 /// A git source.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct GitRef {
+pub struct GitRef {
     /// The remote without query and fragment.
-    pub(super) url: String,
-    pub(super) reference: String,
-    pub(super) subdir: String,
-    pub(super) checksum: Option<String>,
-    pub(super) keep_git_dir: Option<bool>,
-    pub(super) submodules: Option<bool>,
+    pub url: String,
+    /// Branch, tag, `refs/…` or commit; empty for the remote's `HEAD`.
+    pub reference: String,
+    /// Directory inside the repository; empty for all of it.
+    pub subdir: String,
+    /// A commit (or a prefix of one) that the reference must have.
+    pub checksum: Option<String>,
+    /// Whether `.git` stays, where the URL says so.
+    pub keep_git_dir: Option<bool>,
+    /// Whether submodules are fetched, where the URL says so.
+    pub submodules: Option<bool>,
 }
 
 /// Why a git URL is wrong, in BuildKit's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum GitRefError {
+#[expect(missing_docs, reason = "each variant's message says it")]
+pub enum GitRefError {
     #[error("query {key:?} has no value")]
     NoValue { key: String },
     #[error("query {key:?} has multiple values")]
@@ -31,7 +40,10 @@ pub(super) enum GitRefError {
 
 /// Reads a source of `ADD`; `None` is one that is no git URL. HTTP URLs are git where their path
 /// ends in `.git`; `github.com/…` without a scheme is a local path here.
-pub(super) fn parse_git_ref(text: &str) -> Result<Option<GitRef>, GitRefError> {
+///
+/// # Errors
+/// When the query has unknown, repeated or contradicting keys.
+pub fn parse_git_ref(text: &str) -> Result<Option<GitRef>, GitRefError> {
     if text.starts_with("./") || text.starts_with("../") {
         return Ok(None);
     }

@@ -42,6 +42,7 @@ use karman_llb::{Graph, VertexDigest};
 use crate::expand::Expander;
 use crate::instruction::{Dockerfile, Word};
 use env::Env;
+pub use git_ref::{GitRef, GitRefError, parse_git_ref};
 pub use options::{
     ContextInput, LayerStep, Lowered, NamedContext, Options, ResolveError, ResolvedBase, Resolver,
 };

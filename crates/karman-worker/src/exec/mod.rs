@@ -8,7 +8,7 @@ pub(crate) mod users;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use karman_control::{Cause, Event, EventSink, Session, SolveError, Stream};
@@ -29,7 +29,7 @@ use crate::error::{OrFail as _, chain as error_chain};
 use crate::layers::{Windows, commit, file_clock, windows_of};
 
 /// How often a running command looks whether the build was cancelled.
-pub(crate) const CANCEL_POLL: Duration = Duration::from_millis(20);
+const CANCEL_POLL: Duration = Duration::from_millis(20);
 
 /// Where the kernel lists interpreters of foreign programs.
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
@@ -253,8 +253,6 @@ pub(crate) fn watch(
     cancel: &Cancel,
 ) -> Result<sandbox::ExitStatus, SandboxError> {
     let pipes = (running.take_stdout(), running.take_stderr());
-    let killer = running.killer();
-    let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
     std::thread::scope(|scope| {
         let forward = |stream| {
             move |data: &[u8]| {
@@ -268,9 +266,20 @@ pub(crate) fn watch(
         if let Some(err) = pipes.1 {
             scope.spawn(move || log::drain(err, forward(Stream::Stderr)));
         }
-        let seen = Arc::clone(&ended);
-        let poll = scope.spawn(move || {
-            while !seen.load(std::sync::atomic::Ordering::SeqCst) {
+        wait_or_kill(running, cancel)
+    })
+}
+
+/// Waits for the end of a command; kills it when the build is cancelled.
+pub(crate) fn wait_or_kill(
+    running: &mut Running,
+    cancel: &Cancel,
+) -> Result<sandbox::ExitStatus, SandboxError> {
+    let killer = running.killer();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let poll = scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
                 if cancel.is_cancelled() {
                     killer.kill();
                     return;
@@ -279,7 +288,7 @@ pub(crate) fn watch(
             }
         });
         let status = running.wait();
-        ended.store(true, std::sync::atomic::Ordering::SeqCst);
+        ended.store(true, Ordering::SeqCst);
         poll.thread().unpark();
         status
     })
