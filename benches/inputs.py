@@ -28,6 +28,27 @@ FROM base
 COPY --from=data --link /src /src
 """
 
+# What Debian's official slim images and Karman's `debootstrap://` set, for the base made by
+# mmdebstrap: without it buildah would carry manuals, translations and downloaded packages along.
+SLIM = ["--dpkgopt=force-unsafe-io"] + [
+    "--dpkgopt=path-%s" % rule for rule in (
+        "exclude=/usr/share/doc/*", "exclude=/usr/share/info/*", "exclude=/usr/share/linda/*",
+        "exclude=/usr/share/lintian/overrides/*", "exclude=/usr/share/locale/*",
+        "exclude=/usr/share/man/*", "exclude=/usr/share/gnome/help/*/*",
+        "exclude=/usr/share/groff/*", "include=/usr/share/doc/*/copyright",
+        "include=/usr/share/locale/locale.alias", "include=/usr/share/gnome/help/*/C/*")]
+# Not by `--aptopt`: mmdebstrap's own apt would run the hooks on the host.
+APT_CLEAN = """DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+Acquire::Languages "none";
+Acquire::GzipIndexes "true";
+"""
+FLEET_BASE = """FROM scratch
+ADD base.tar /
+COPY docker-clean /etc/apt/apt.conf.d/docker-clean
+"""
+
 
 def base_layout(directory):
     """Writes the OCI layout of a one-layer image that holds busybox; the base of `run40` and

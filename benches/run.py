@@ -38,15 +38,14 @@ def main():
     if os.geteuid() != 0:
         sys.exit("run.py: buildah is measured as root")
     facts = machine(options.dir)
+    area = Area(options.dir, options.keep)
     try:
         for name in CASES if options.case == "all" else [options.case]:
-            area = Area(options.dir, options.keep)
-            try:
-                publish(name, CASES[name](options, area) + "\n\n" + facts, not options.no_write)
-            finally:
-                area.close()
+            publish(name, CASES[name](options, area) + "\n\n" + facts, not options.no_write)
     except Failed as error:
         sys.exit("run.py: %s" % error)
+    finally:
+        area.close()
 
 
 def run40(options, area):
@@ -157,11 +156,12 @@ def fleet_with_buildah(tool, place):
     steps = {}
     rootfs = os.path.join(place, "base.tar")
     steps["mmdebstrap"] = run(
-        ["mmdebstrap", "--variant=minbase", BASE_SUITE, rootfs], tool.log, tool.env)
+        ["mmdebstrap", "--variant=minbase", *inputs.SLIM, BASE_SUITE, rootfs], tool.log, tool.env)
     context = os.path.join(place, "base")
     os.mkdir(context)
     os.rename(rootfs, os.path.join(context, "base.tar"))
-    write(os.path.join(context, "Dockerfile"), "FROM scratch\nADD base.tar /\n")
+    write(os.path.join(context, "docker-clean"), inputs.APT_CLEAN)
+    write(os.path.join(context, "Dockerfile"), inputs.FLEET_BASE)
     steps["base"] = tool.build("-t", "localhost/base", context)
     bundle = os.environ.get("SSL_CERT_FILE")
     lent = ["-v", bundle + ":" + CA_INSIDE + ":ro", "--env", "SSL_CERT_FILE=" + CA_INSIDE] \

@@ -15,6 +15,8 @@ use crate::lease::GC_LOCK;
 use crate::lock::lock_file;
 use crate::store::{Store, now};
 
+/// The kind under which blobs are leased.
+pub(crate) const KIND: &str = "blob";
 /// Small writes are gathered: hashing and writing go in pieces of this size.
 const BUFFER: usize = 256 * 1024;
 
@@ -198,6 +200,8 @@ impl Store {
     }
 
     fn indexed_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        // First protected, then looked up: what is found stays.
+        self.keep(KIND, &digest.to_string())?;
         self.inner.index.with("read", |db| {
             db.prepare_cached("SELECT size FROM blob WHERE digest = ?1")?
                 .query_row(params![digest.to_string()], |row| row.get(0).map(unsigned))
@@ -246,6 +250,7 @@ impl Store {
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
             return Err(StoreError::DigestMismatch { expected, found: digest });
         }
+        self.keep(KIND, &digest.to_string())?;
         let inner = &self.inner;
         // A collection that is removing an old blob of this name would remove the new file.
         let _gc = lock_file(&inner.locks, GC_LOCK, FlockOperation::LockShared)

@@ -6,7 +6,7 @@ use karman_oci::Digest;
 use rusqlite::params;
 use rustix::fs::FlockOperation;
 
-use crate::blob::BlobInfo;
+use crate::blob::{BlobInfo, KIND};
 use crate::error::Result;
 use crate::lease::{GC_LOCK, LiveLeases};
 use crate::lock::lock_file;
@@ -20,7 +20,14 @@ const UNINDEXED_FOR_SECS: i64 = 3600;
 pub struct GcGuard {
     /// What running processes protect.
     pub leases: LiveLeases,
+    store: Store,
     _lock: File,
+}
+
+impl Drop for GcGuard {
+    fn drop(&mut self) {
+        self.store.inner.uses.collecting(false);
+    }
 }
 
 /// What a collection did.
@@ -35,11 +42,14 @@ pub struct GcReport {
 }
 
 impl Store {
-    /// Stops leases from growing and reads them. Hold it only to choose; delete files after it is dropped.
+    /// Stops leases of other processes from growing and reads them. Hold it only to choose; delete files after it is
+    /// dropped. What is live must be found out while it is held, or a process that ends meanwhile is missed.
     pub fn gc_guard(&self) -> Result<GcGuard> {
         let lock = lock_file(&self.inner.locks, GC_LOCK, FlockOperation::LockExclusive)
             .map_err(|error| self.files(error))?;
-        Ok(GcGuard { leases: self.live_leases()?, _lock: lock })
+        let leases = self.live_leases()?;
+        self.inner.uses.collecting(true);
+        Ok(GcGuard { leases, store: self.clone(), _lock: lock })
     }
 
     /// Removes the blobs for which `live` says no and no lease says yes (kind `blob`, id the digest's text).
@@ -51,7 +61,7 @@ impl Store {
             if live(&blob) {
                 continue;
             }
-            if guard.leases.protects("blob", &blob.digest.to_string(), blob.created) {
+            if guard.leases.protects(KIND, &blob.digest.to_string(), blob.created) {
                 report.leased += 1;
                 continue;
             }

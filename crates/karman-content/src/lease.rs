@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use karman_sys::fs::FsError;
+use karman_sys::fs::{Dir, FsError};
 use rustix::fs::FlockOperation;
 
 use crate::error::{Result, StoreError};
@@ -28,6 +30,37 @@ pub struct Lease {
     file: File,
 }
 
+/// What this process uses, once [`Store::keep_uses`] was called.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    held: Mutex<Option<Held>>,
+    collecting: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Held {
+    name: String,
+    file: File,
+    /// Lines that are in the file.
+    known: HashSet<String>,
+}
+
+impl Uses {
+    /// While this process collects garbage itself, its own uses must not wait for that.
+    pub(crate) fn collecting(&self, now: bool) {
+        self.collecting.store(now, Ordering::SeqCst);
+    }
+
+    /// Removes the file; the lock ends with the descriptor.
+    pub(crate) fn release(&self, locks: &Dir) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(held) = held {
+            // A leftover is removed by whoever looks at it next.
+            let _ = locks.unlink(&held.name);
+        }
+    }
+}
+
 /// What all leases held at one moment protect.
 #[derive(Debug, Clone, Default)]
 pub struct LiveLeases {
@@ -38,11 +71,48 @@ pub struct LiveLeases {
 impl Store {
     /// Starts a lease that protects everything created from now on, and what is added to it.
     pub fn lease(&self) -> Result<Lease> {
+        let (name, file) = self.lease_file()?;
+        Ok(Lease { store: self.clone(), name, file })
+    }
+
+    /// From now on everything that this process creates here, and every blob that it finds here,
+    /// stays until the store is closed. Calling it again changes nothing.
+    pub fn keep_uses(&self) -> Result<()> {
+        let mut uses = self.inner.uses.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if uses.is_none() {
+            let (name, file) = self.lease_file()?;
+            *uses = Some(Held { name, file, known: HashSet::new() });
+        }
+        Ok(())
+    }
+
+    /// Protects a thing as [`Lease::add`] does, after [`Store::keep_uses`]; does nothing before.
+    pub fn keep(&self, kind: &str, id: &str) -> Result<()> {
+        let mut uses = self.inner.uses.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(held) = &mut *uses else { return Ok(()) };
+        let line = line(kind, id)?;
+        if !held.known.contains(&line) {
+            self.grow(&held.name, &held.file, &line)?;
+            held.known.insert(line);
+        }
+        Ok(())
+    }
+
+    fn lease_file(&self) -> Result<(String, File)> {
         let name = format!("lease-{}", self.temp_name("use"));
         let header = format!("{HEADER}{}\n", now());
         let file = locked_file(&self.inner.locks, &name, header.as_bytes())
             .map_err(|error| self.files(error))?;
-        Ok(Lease { store: self.clone(), name, file })
+        Ok((name, file))
+    }
+
+    fn grow(&self, name: &str, mut file: &File, line: &str) -> Result<()> {
+        // Waits while another process chooses what to remove.
+        let collecting = self.inner.uses.collecting.load(Ordering::SeqCst);
+        let gc = || lock_file(&self.inner.locks, GC_LOCK, FlockOperation::LockShared);
+        let _gc = if collecting { None } else { Some(gc().map_err(|error| self.files(error))?) };
+        file.write_all(line.as_bytes())
+            .map_err(|error| self.files(FsError::io("write", name, error)))
     }
 
     /// What running processes protect now. Files of ended leases are removed on the way.
@@ -71,18 +141,15 @@ impl Lease {
     ///
     /// Add first, then look whether the thing exists: what exists after the call stays.
     pub fn add(&self, kind: &str, id: &str) -> Result<()> {
-        if kind.contains(['\n', '\t']) || id.contains('\n') {
-            return Err(StoreError::LeaseId(id.to_owned()));
-        }
-        let files = |error| self.store.files(error);
-        // Waits while another process chooses what to remove.
-        let _gc = lock_file(&self.store.inner.locks, GC_LOCK, FlockOperation::LockShared)
-            .map_err(files)?;
-        let line = format!("{kind}\t{id}\n");
-        (&self.file)
-            .write_all(line.as_bytes())
-            .map_err(|error| files(FsError::io("write", &self.name, error)))
+        self.store.grow(&self.name, &self.file, &line(kind, id)?)
     }
+}
+
+fn line(kind: &str, id: &str) -> Result<String> {
+    if kind.contains(['\n', '\t']) || id.contains('\n') {
+        return Err(StoreError::LeaseId(id.to_owned()));
+    }
+    Ok(format!("{kind}\t{id}\n"))
 }
 
 impl Drop for Lease {

@@ -11,6 +11,7 @@ use karman_sys::fs::{Dir, Durability, FsError, Time, atomic_write, remove_tree};
 
 use crate::error::{Result, StoreError};
 use crate::index::Index;
+use crate::lease::Uses;
 use crate::process::{Liveness, ProcessLock, random_hex, sweep_locks};
 
 /// The version of the layout this program writes, and the newest it reads.
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) locks: Dir,
     pub(crate) process: ProcessLock,
     pub(crate) index: Index,
+    pub(crate) uses: Uses,
     counter: AtomicU64,
 }
 
@@ -56,7 +58,9 @@ impl Store {
         let process = ProcessLock::acquire(&locks).map_err(files)?;
         let index = Index::open(&root.join("index.db"), root)?;
         let counter = AtomicU64::new(0);
-        let inner = Inner { root: root.to_owned(), blobs, tmp, locks, process, index, counter };
+        let uses = Uses::default();
+        let inner =
+            Inner { root: root.to_owned(), blobs, tmp, locks, process, index, uses, counter };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -141,6 +145,7 @@ impl Store {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.index.flush_touches_quietly();
+        self.uses.release(&self.locks);
         self.process.release(&self.locks);
     }
 }

@@ -233,6 +233,30 @@ fn what_a_killed_process_left_is_swept_and_what_lives_is_not() {
 }
 
 #[test]
+fn what_a_process_finds_stays_until_its_store_is_closed() {
+    let (_temp, store) = scratch();
+    let found = store.put_blob(b"found").unwrap();
+    let other = store.put_blob(b"other").unwrap();
+    let user = Store::open(store.root()).unwrap();
+    assert!(user.contains(&other).unwrap());
+    user.keep_uses().unwrap();
+    let own = user.gc_blobs(|blob| user.contains(&blob.digest).unwrap()).unwrap();
+    assert_eq!(own.removed, 0, "a process may look things up while it collects");
+    drop(user);
+    let user = Store::open(store.root()).unwrap();
+    user.keep_uses().unwrap();
+    assert!(user.contains(&found).unwrap());
+    let made = user.put_blob(b"made").unwrap();
+    let report = store.gc_blobs(|_| false).unwrap();
+    assert_eq!((report.removed, report.leased), (1, 2), "looked up before, it was not kept");
+    assert_eq!(user.read_blob(&found, 10).unwrap(), b"found");
+    assert!(user.contains(&made).unwrap());
+    drop(user);
+    assert_eq!(leases(&store), 0);
+    assert_eq!(store.gc_blobs(|_| false).unwrap().removed, 2);
+}
+
+#[test]
 #[ignore = "run by what_a_killed_process_left_is_swept_and_what_lives_is_not"]
 fn child_hangs() {
     let store = child_store();

@@ -215,7 +215,8 @@ impl Snapshots {
     pub fn flush_settled(&self, age: std::time::Duration) -> Result<()> {
         let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
         let before = Time::now().as_nanos().saturating_sub(age);
-        let settled = self.rows("")?.iter().any(|(info, record)| !record.synced && info.created < before);
+        let settled =
+            self.rows("")?.iter().any(|(info, record)| !record.synced && info.created < before);
         if settled { self.flush() } else { Ok(()) }
     }
 
@@ -268,6 +269,8 @@ impl Snapshots {
 
     fn existing(&self, id: &SnapshotId) -> Result<()> {
         let missing = || SnapshotError::NoSnapshot(id.clone());
+        // First protected, then looked up: what is found stays.
+        self.store.keep(KIND, id.as_str())?;
         let value = self.store.get(BUCKET, id.as_str())?.ok_or_else(missing)?;
         let record = decode(id.as_str(), &value)?;
         let there = self.dir.exists(id.as_str()).on(&self.path)?;

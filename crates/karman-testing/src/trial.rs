@@ -140,8 +140,7 @@ fn run_one(trial: Trial<'_>) -> usize {
     MESSAGE.with(|m| m.borrow_mut().clear());
     let done = catch_unwind(AssertUnwindSafe(body));
     let took = begun.elapsed();
-    let slow =
-        if took >= SLOW { format!(" ({:.0}s)", took.as_secs_f64()) } else { String::new() };
+    let slow = if took >= SLOW { format!(" ({:.0}s)", took.as_secs_f64()) } else { String::new() };
     match done {
         Ok(Ok(())) => {
             println!("ok {name}{slow}");

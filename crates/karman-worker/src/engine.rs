@@ -49,6 +49,8 @@ impl Engine {
     /// When the store cannot be opened, the CA bundle cannot be read, or a credential file is broken.
     pub fn open(config: Config) -> Result<Self, SolveError> {
         let store = Store::open(&config.root).map_err(store_error)?;
+        // Dead processes leave work behind. What cannot go now is gone the next time.
+        let _ = store.sweep_tmp();
         let snapshots = Snapshots::new(&store).or_fail(Cause::Store, "open the snapshots")?;
         let records = Records::new(store.clone(), snapshots.clone());
         let client = Client::new(karman_net::Config {
@@ -88,6 +90,11 @@ impl Engine {
     /// Set by [`Engine::cancel`], and by the first failure of a solve.
     pub(crate) fn cancel_token(&self) -> Cancel {
         self.0.cancel.clone()
+    }
+
+    /// Whatever a build or a run makes or finds in the store stays until the engine is gone.
+    pub(crate) fn keep_uses(&self) -> Result<(), SolveError> {
+        self.store().keep_uses().map_err(store_error)
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -166,6 +173,7 @@ impl Backend for Engine {
         platform: &Platform,
         session: &Session,
     ) -> Result<ResolvedImage, SolveError> {
+        self.keep_uses()?;
         crate::sources::resolve(self, source, platform, session)
     }
 
@@ -177,6 +185,7 @@ impl Backend for Engine {
         limit: u64,
         session: &Session,
     ) -> Result<Option<Vec<u8>>, SolveError> {
+        self.keep_uses()?;
         crate::solve::read_file(
             self,
             &crate::solve::FileWanted { graph, vertex, path, limit },
@@ -190,6 +199,7 @@ impl Backend for Engine {
         session: &Session,
         events: EventSink,
     ) -> Result<SolveResponse, SolveError> {
+        self.keep_uses()?;
         crate::solve::solve(self, &request, session, &events)
     }
 }

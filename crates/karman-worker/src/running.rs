@@ -15,7 +15,7 @@ use karman_sys::sandbox::{
 };
 
 use crate::engine::Engine;
-use crate::error::{OrFail as _, chain as error_chain, store as store_error};
+use crate::error::{OrFail as _, chain as error_chain};
 use crate::exec::{StepEvents, borrowed, env_map, identity_of};
 
 /// What to run.
@@ -52,7 +52,7 @@ impl Engine {
     /// When there is no such image or the sandbox cannot be started. The command's own failure is
     /// its exit code.
     pub fn run(&self, request: RunRequest, session: &Session) -> Result<i32, SolveError> {
-        let _lease = self.store().lease().map_err(store_error)?;
+        self.keep_uses()?;
         let details = self.inspect_image(&request.image)?;
         let host = Platform::host();
         let ranked = details.platforms.iter().filter_map(|(descriptor, _, config)| {
@@ -82,7 +82,7 @@ impl Engine {
         spec.network = if request.no_network { Network::None } else { Network::Host };
         let workdir = request.workdir.as_deref().unwrap_or(&config.config.working_dir);
         spec.cwd = if workdir.is_empty() { "/".to_owned() } else { workdir.to_owned() };
-        spec.mounts = mounts(self, &request);
+        spec.mounts = mounts(self, &request)?;
         let mut env = env_map(config.config.env.as_deref().unwrap_or_default());
         env.extend(env_map(&request.env));
         env.entry("HOME".to_owned()).or_insert_with(|| identity.home.clone());
@@ -112,13 +112,15 @@ impl Engine {
     }
 }
 
-fn mounts(engine: &Engine, request: &RunRequest) -> Vec<Mount> {
+fn mounts(engine: &Engine, request: &RunRequest) -> Result<Vec<Mount>, SolveError> {
     let mut mounts = borrowed::name_files(engine.resolv_conf(), borrowed::HOSTNAME, &[]);
     for (source, dest, readonly) in &request.volumes {
+        std::fs::metadata(source)
+            .or_fail(Cause::Input, &format!("use the volume `{}`", source.display()))?;
         let kind = MountKind::Bind { source: source.clone(), selector: None, readonly: *readonly };
         mounts.push(Mount { dest: dest.clone(), kind });
     }
-    mounts
+    Ok(mounts)
 }
 
 /// Entry point and arguments, as Docker puts them together.

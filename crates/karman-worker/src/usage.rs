@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use karman_content::LockMode;
 use karman_control::{Cause, SolveError};
 use karman_oci::{Digest, Manifest};
 use karman_snapshot::SnapshotId;
@@ -11,9 +12,12 @@ use karman_sys::fs::Dir;
 
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
+use crate::exec::lock_name;
 use crate::images::{manifests_of, read_document};
 use crate::layers::by_diff_id;
 
+/// Bucket: id of a cache mount → the name of its directory.
+const MOUNTS: &str = "mount";
 /// Directories are not walked deeper than this for their size.
 const MAX_DEPTH: usize = 400;
 
@@ -126,25 +130,31 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn prune(&self, filter: PruneFilter) -> Result<Pruned, SolveError> {
-        let live = self.live()?;
         let doomed = self.doomed(&filter)?;
         let wanted = |id: &str| doomed.contains(id);
+        // The names are read when the collection has read the leases, not before: of a build that
+        // ends meanwhile, either the lease is seen or the name.
+        let mut named = None;
         let layers = self
             .snapshots()
-            .gc(|info| live.layers.contains(&info.id) || !wanted(info.id.as_str()))
+            .gc(|info| match named.get_or_insert_with(|| self.live()) {
+                Ok(live) => live.layers.contains(&info.id) || !wanted(info.id.as_str()),
+                Err(_) => true,
+            })
             .or_fail(Cause::Store, "prune layers")?;
+        named.take().transpose()?;
         let blobs = self
             .store()
-            .gc_blobs(|b| live.blobs.contains(&b.digest) || !wanted(&b.digest.to_string()))
+            .gc_blobs(|blob| match named.get_or_insert_with(|| self.live()) {
+                Ok(live) => live.blobs.contains(&blob.digest) || !wanted(&blob.digest.to_string()),
+                Err(_) => true,
+            })
             .map_err(store_error)?;
+        named.transpose()?;
         let mut pruned =
             Pruned { removed: layers.removed + blobs.removed, bytes: layers.bytes + blobs.bytes };
         if filter.all {
-            for row in self.directory_rows("cache-mount", "mounts")? {
-                if wanted(&row.id) {
-                    self.remove_directory("mounts", &row, &mut pruned)?;
-                }
-            }
+            self.prune_mounts(&wanted, &mut pruned)?;
             for row in self.directory_rows("packages", "packages")? {
                 if wanted(&row.id) {
                     self.remove_directory("", &row, &mut pruned)?;
@@ -153,6 +163,33 @@ impl Engine {
         }
         self.store().sweep_tmp().map_err(store_error)?;
         Ok(pruned)
+    }
+
+    /// Removes cache mounts, those that a step uses right now excepted.
+    fn prune_mounts(
+        &self,
+        wanted: &dyn Fn(&str) -> bool,
+        pruned: &mut Pruned,
+    ) -> Result<(), SolveError> {
+        let store = self.store();
+        let known = store.list(MOUNTS, "").map_err(store_error)?;
+        for row in self.directory_rows("cache-mount", "mounts")? {
+            if !wanted(&row.id) {
+                continue;
+            }
+            let id = known.iter().find(|k| k.value == row.id.as_bytes());
+            let Some(id) = id.and_then(|k| std::str::from_utf8(&k.key).ok()) else {
+                self.remove_directory("mounts", &row, pruned)?;
+                continue;
+            };
+            let lock = store.try_lock(&lock_name(id), LockMode::Exclusive).map_err(store_error)?;
+            if lock.is_some() {
+                store.remove_cache_mount(id).map_err(store_error)?;
+                pruned.removed += 1;
+                pruned.bytes += row.size;
+            }
+        }
+        Ok(())
     }
 
     fn remove_directory(

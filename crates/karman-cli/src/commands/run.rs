@@ -3,12 +3,14 @@
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use karman_control::Cause;
 use karman_diag::ExitCode;
 use karman_sys::signals::Cancellation;
 use karman_worker::RunRequest;
 
 use crate::driver::watched;
 use crate::failure::{Done, Failure};
+use crate::out;
 use crate::setup::Context;
 
 /// Given where a command's exit code does not fit into a byte.
@@ -107,7 +109,17 @@ pub(crate) fn run(args: Args, context: &Context) -> Done {
     };
     let engine = context.open(false)?;
     let session = context.session();
-    let code = watched(&engine, || {}, || engine.run(request, &session).map_err(Failure::from))??;
+    let code = match watched(&engine, || {}, || engine.run(request, &session))? {
+        Ok(code) => code,
+        // As a shell does: 127 for a program that is not there, 126 for one that cannot be run.
+        Err(error) => match error.cause {
+            Cause::Command(code) => {
+                out::note(&Failure::from(error).render());
+                code
+            }
+            _ => return Err(error.into()),
+        },
+    };
     let stopped = Cancellation::install().is_ok_and(|c| c.is_cancelled());
     if stopped && code == KILLED {
         return Ok(ExitCode::Interrupted.code());

@@ -16,7 +16,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use karman_testing::{Case, Place, Section, Skip, Tested, Told, Trial, Who, case_files, check_file};
+use karman_testing::{
+    Case, Place, Section, Skip, Tested, Told, Trial, Who, case_files, check_file,
+};
 
 use crate::lab::{Lab, need, need_root};
 use crate::layout::Layout;
@@ -188,7 +190,8 @@ fn normal(text: &str, place: &Place) -> String {
     let mut rest = text.as_str();
     while let Some(at) = rest.find("sha256:") {
         let (before, digest) = rest.split_at(at);
-        let end = digest[7..].find(|c: char| !c.is_ascii_hexdigit()).map_or(digest.len(), |n| n + 7);
+        let end =
+            digest[7..].find(|c: char| !c.is_ascii_hexdigit()).map_or(digest.len(), |n| n + 7);
         out.push_str(before);
         if end == 7 + 64 {
             let known = seen.iter().position(|d| d == &digest[..end]).unwrap_or_else(|| {

@@ -7,7 +7,7 @@ use karman_testing::{Place, Skip, Tested, Told};
 use serde_json::Value;
 
 use crate::Tests;
-use crate::lab::Lab;
+use crate::lab::{Lab, processes_with, wait_for};
 
 pub(crate) const TESTS: Tests = &[
     ("run_passes_the_exit_code_on", run_passes_the_exit_code_on),
@@ -19,6 +19,7 @@ pub(crate) const TESTS: Tests = &[
     ("images_are_listed_tagged_and_removed", images_are_listed_tagged_and_removed),
     ("pruning_spares_images_and_rebuilds_work", pruning_spares_images_and_rebuilds_work),
     ("everything_can_be_pruned", everything_can_be_pruned),
+    ("pruning_spares_cache_mounts_in_use", pruning_spares_cache_mounts_in_use),
     ("cache_mounts_outlive_builds_until_pruned", cache_mounts_outlive_builds_until_pruned),
 ];
 
@@ -64,7 +65,8 @@ fn run_takes_env_workdir_and_user(lab: &Lab) -> Tested {
 fn run_shows_volumes_and_keeps_read_only(lab: &Lab) -> Tested {
     let place = place(lab)?;
     place.write("data/in", "from the host");
-    let told = run(&place, &["-v", "data:/data", "demo", "cat /data/in; echo back > /data/out"]).ok();
+    let told =
+        run(&place, &["-v", "data:/data", "demo", "cat /data/in; echo back > /data/out"]).ok();
     assert_eq!(told.out, "from the host");
     assert_eq!(fs::read_to_string(place.work().join("data/out")).expect("the file"), "back\n");
     let told = run(&place, &["-v", "data:/data:ro", "demo", "echo x > /data/no"]);
@@ -78,8 +80,10 @@ fn run_shows_volumes_and_keeps_read_only(lab: &Lab) -> Tested {
 
 fn run_without_network(lab: &Lab) -> Tested {
     let place = place(lab)?;
-    let told = run(&place, &["--network", "none", "demo", "ls /sys/class/net; cat /proc/net/dev"]).ok();
-    let names: Vec<&str> = told.out.lines().filter_map(|l| l.split_once(':')).map(|(n, _)| n.trim()).collect();
+    let told =
+        run(&place, &["--network", "none", "demo", "ls /sys/class/net; cat /proc/net/dev"]).ok();
+    let names: Vec<&str> =
+        told.out.lines().filter_map(|l| l.split_once(':')).map(|(n, _)| n.trim()).collect();
     assert_eq!(names, ["lo"], "{}", told.out);
     Ok(())
 }
@@ -175,9 +179,27 @@ fn everything_can_be_pruned(lab: &Lab) -> Tested {
     Ok(())
 }
 
+fn pruning_spares_cache_mounts_in_use(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let word = format!("sleep 1.{}", std::process::id());
+    let text = format!(
+        "FROM busybox\nRUN --mount=type=cache,target=/c echo x > /c/f && {word} && cat /c/f > /kept\n"
+    );
+    place.write("ctx/Dockerfile", text);
+    let mut command = place.command(lab.build_args(&["-t", "x", "ctx"]));
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("the program starts");
+    assert!(wait_for(|| !processes_with(&word).is_empty()), "the step starts");
+    place.run(["cache", "prune", "--all", "--force"]).ok();
+    Told::of(&child.wait_with_output().expect("it ends")).ok();
+    assert_eq!(run(&place, &["x", "cat", "/kept"]).ok().out, "x\n");
+    Ok(())
+}
+
 fn cache_mounts_outlive_builds_until_pruned(lab: &Lab) -> Tested {
     let place = lab.place()?;
-    let text = "FROM busybox\nRUN --mount=type=cache,target=/c echo x >> /c/n && wc -l < /c/n > /n\n";
+    let text =
+        "FROM busybox\nRUN --mount=type=cache,target=/c echo x >> /c/n && wc -l < /c/n > /n\n";
     place.write("ctx/Dockerfile", text);
     let count = || {
         lab.build(&place, &["--no-cache", "-t", "x", "ctx"]).ok();

@@ -3,15 +3,19 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use karman_testing::{Place, Tested, Told};
+use karman_testing::{Place, Skip, Tested, Told};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Tests;
-use crate::lab::{Lab, processes_with, wait_for};
+use crate::lab::{Lab, need, need_root, processes_with, wait_for};
 
 pub(crate) const TESTS: Tests = &[
     ("a_store_survives_kills_at_any_moment", a_store_survives_kills_at_any_moment),
     ("processes_share_one_store", processes_share_one_store),
+    ("pruning_spares_what_builds_use", pruning_spares_what_builds_use),
+    ("a_full_disk_is_told_and_spares_the_store", a_full_disk_is_told_and_spares_the_store),
+    ("a_store_of_a_newer_version_is_refused", a_store_of_a_newer_version_is_refused),
+    ("a_broken_index_is_told", a_broken_index_is_told),
     ("an_interrupt_ends_everything_with_130", an_interrupt_ends_everything_with_130),
     ("a_killed_build_leaves_no_process", a_killed_build_leaves_no_process),
 ];
@@ -50,7 +54,8 @@ fn tree(place: &Place) {
         file.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
     }
     for name in ["d0", "d1", "d2", "d3", "."] {
-        let dir = std::fs::File::open(place.work().join("ctx/tree").join(name)).expect("a directory");
+        let dir =
+            std::fs::File::open(place.work().join("ctx/tree").join(name)).expect("a directory");
         dir.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
     }
 }
@@ -59,8 +64,10 @@ fn a_store_survives_kills_at_any_moment(lab: &Lab) -> Tested {
     let quiet = lab.place()?;
     tree(&quiet);
     let begun = Instant::now();
-    let expected = lab.digest(&quiet, &["-t", "x", "ctx"]);
+    let output = ["-o", "type=oci,dest=out.tar", "-o", "type=image", "-t", "x"];
+    let expected = lab.digest(&quiet, &[&output[..], &["ctx"]].concat());
     let whole = begun.elapsed();
+    let archive = std::fs::read(quiet.work().join("out.tar")).expect("the output");
 
     let place = lab.place()?;
     tree(&place);
@@ -72,19 +79,22 @@ fn a_store_survives_kills_at_any_moment(lab: &Lab) -> Tested {
         random ^= random << 5;
         let share = f64::from(random) / f64::from(u32::MAX);
         let moment = whole.mul_f64(share);
-        let mut child = spawn(&place, lab.build_args(&["--no-cache", "-t", "x", "ctx"]));
+        let mut child =
+            spawn(&place, lab.build_args(&[&output[..], &["--no-cache", "ctx"]].concat()));
         std::thread::sleep(moment);
         signal(&child, Signal::KILL);
         child.wait().expect("it ends");
+        let written = std::fs::read(place.work().join("out.tar"));
+        assert!(written.is_err() || written.is_ok_and(|w| w == archive), "half an output");
         let told = lab.build(&place, &["-t", "x", "--metadata-file", "meta", "ctx"]);
         assert_eq!(told.code, 0, "kill {kill} after {moment:?} of {whole:?}: {}", told.err);
         let meta = std::fs::read_to_string(place.work().join("meta")).expect("metadata");
         assert!(meta.contains(&expected), "kill {kill} after {moment:?} of {whole:?}: {meta}");
     }
-    // Orphans of the last kill end on their own, and only then is what they used free.
+    // Whoever opens the store sweeps it; orphans of the last kill may need a moment to end.
     let store = place.store();
     let swept = wait_for(|| {
-        place.run(["cache", "prune", "--force"]).ok();
+        place.run(["image", "ls"]).ok();
         std::fs::read_dir(store.join("tmp")).expect("tmp").count() == 0
     });
     let left: Vec<_> = std::fs::read_dir(store.join("tmp")).expect("tmp").flatten().collect();
@@ -98,9 +108,6 @@ fn a_store_survives_kills_at_any_moment(lab: &Lab) -> Tested {
 fn processes_share_one_store(lab: &Lab) -> Tested {
     let place = lab.place()?;
     tree(&place);
-    place.write("other/Dockerfile", format!("{STEPS}RUN echo other > /other\n"));
-    let from = place.work().join("ctx/tree");
-    std::os::unix::fs::symlink(&from, place.work().join("other/link")).expect("a link");
     let other = place.write("other.Dockerfile", format!("{STEPS}RUN echo other > /other\n"));
     let other = other.to_string_lossy();
     let args: [&[&str]; 4] = [
@@ -122,6 +129,80 @@ fn processes_share_one_store(lab: &Lab) -> Tested {
     assert_eq!(digest("a"), digest("d"));
     assert_ne!(digest("a"), digest("c"));
     assert_eq!(place.run(["run", "c", "cat", "/other"]).ok().out, "other\n");
+    Ok(())
+}
+
+fn pruning_spares_what_builds_use(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    tree(&place);
+    let expected = lab.digest(&place, &["-t", "x", "ctx"]);
+    place.run(["image", "rm", "x"]).ok();
+    for _ in 0..4 {
+        let mut child = spawn(&place, lab.build_args(&["--no-cache", "-t", "x", "ctx"]));
+        while child.try_wait().expect("a state").is_none() {
+            place.run(["cache", "prune", "--all", "--force"]).ok();
+        }
+        Told::of(&child.wait_with_output().expect("it ends")).ok();
+        let told = place.run(["run", "x", "sh", "-c", "cat /one/60/f && ls /two | wc -l"]).ok();
+        assert_eq!(told.out, "60\n4\n");
+        assert_eq!(lab.digest(&place, &["-t", "x", "ctx"]), expected);
+        place.run(["image", "rm", "x"]).ok();
+    }
+    Ok(())
+}
+
+/// Builds twice in a store of a few megabytes, the first time too much.
+const SMALL_DISK: &str = "\
+mkdir \"$KARMAN_ROOT\" && mount -t tmpfs -o size=8m tmpfs \"$KARMAN_ROOT\" || exit 99
+\"$0\" \"$@\" --build-arg SIZE=20000000 ctx; echo \"first $?\"
+ls \"$KARMAN_ROOT/tmp\" | wc -l
+\"$0\" \"$@\" --build-arg SIZE=1000 ctx; echo \"second $?\"
+\"$0\" run x wc -c /big";
+
+fn a_full_disk_is_told_and_spares_the_store(lab: &Lab) -> Tested {
+    need_root()?;
+    let unshare = need("unshare")?;
+    let place = lab.place()?;
+    let text = "FROM busybox\nARG SIZE\nRUN dd if=/dev/urandom of=/big bs=$SIZE count=1\nRUN test -s /big\n";
+    place.write("ctx/Dockerfile", text);
+    let mut command = std::process::Command::new(unshare);
+    command.args(["--mount", "--propagation", "private", "--", "/bin/sh", "-c", SMALL_DISK]);
+    command.arg(Lab::program()).args(lab.build_args(&["-t", "x"])).env_clear();
+    for (name, value) in place.command([""; 0]).get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command.current_dir(place.work()).stdin(Stdio::null());
+    let told = Told::of(&command.output().expect("unshare starts"));
+    if told.code == 99 {
+        return Err(Skip::because(format!("no tmpfs can be mounted: {}", told.err)));
+    }
+    assert_eq!(told.out, "first 1\n0\nsecond 0\n1000 /big\n", "{}{}", told.out, told.err);
+    assert!(told.err.contains("No space left on device"), "{}", told.err);
+    Ok(())
+}
+
+fn a_store_of_a_newer_version_is_refused(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    place.write("ctx/Dockerfile", "FROM busybox\nRUN true\n");
+    lab.build(&place, &["ctx"]).ok();
+    std::fs::write(place.store().join("version"), "999\n").expect("a version");
+    let told = lab.build(&place, &["ctx"]).is(6, "999");
+    assert!(told.err.contains("hint: "), "{}", told.err);
+    let version = std::fs::read_to_string(place.store().join("version")).expect("the version");
+    assert_eq!(version, "999\n");
+    Ok(())
+}
+
+fn a_broken_index_is_told(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    place.write("ctx/Dockerfile", "FROM busybox\nRUN true\n");
+    lab.build(&place, &["ctx"]).ok();
+    for name in ["index.db-wal", "index.db-shm"] {
+        // Only there while a process has the index open, or after a kill.
+        let _ = std::fs::remove_file(place.store().join(name));
+    }
+    std::fs::write(place.store().join("index.db"), "no database at all ".repeat(500)).expect("it");
+    lab.build(&place, &["ctx"]).is(6, "index.db");
     Ok(())
 }
 

@@ -24,8 +24,10 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) fn new() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::Builder::new().prefix("karman-e2e-lab-").tempdir().expect("a directory");
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        let dir =
+            tempfile::Builder::new().prefix("karman-e2e-lab-").tempdir().expect("a directory");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
+            .expect("chmod");
         Self { dir, base: OnceLock::new() }
     }
 
@@ -54,7 +56,7 @@ impl Lab {
             }
             let busybox = find("busybox").ok_or("no busybox (package busybox-static)")?;
             let tar = layout::busybox_layer(&busybox)?;
-            layout::write_image(&self.base_dir(), &[tar.clone()]);
+            layout::write_image(&self.base_dir(), std::slice::from_ref(&tar));
             Ok(Tree::read(&tar))
         });
         made.as_ref().map_err(|reason| Skip::because(reason.clone()))

@@ -15,7 +15,8 @@ use tar::{EntryType, Header};
 const EPOCH: u64 = 1_577_836_800;
 const STAMP: &str = "2020-01-01T00:00:00Z";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:application:/home/app:/bin/sh\n";
+const PASSWD: &str =
+    "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:application:/home/app:/bin/sh\n";
 const GROUP: &str = "root:x:0:\napp:x:1000:\nops:x:3000:app\n";
 const DIRECTORIES: [(&str, u32, u64); 17] = [
     ("bin", 0o755, 0),
@@ -127,6 +128,28 @@ pub(crate) fn write_with_config(dir: &Path, layers: &[Vec<u8>], config: Value) {
     let index = json!({ "schemaVersion": 2, "manifests": [descriptor] });
     fs::write(dir.join("index.json"), index.to_string()).expect("an index");
     fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a layout");
+}
+
+/// Puts the image of a layout into an index of its platform, as registries serve most images; gives
+/// the digest of that index.
+pub(crate) fn wrap_in_index(dir: &Path) -> String {
+    let mut top = json_file(&dir.join("index.json"));
+    let host = karman_oci::Platform::host();
+    let mut manifest = top["manifests"][0].take();
+    let annotations = manifest["annotations"].take();
+    let size = manifest["size"].clone();
+    manifest = json!({
+        "mediaType": manifest["mediaType"], "digest": manifest["digest"], "size": size,
+        "platform": { "os": "linux", "architecture": host.architecture },
+    });
+    let media = "application/vnd.oci.image.index.v1+json";
+    let index = json!({ "schemaVersion": 2, "mediaType": media, "manifests": [manifest] });
+    let mut descriptor = blob(dir, index.to_string().as_bytes(), media);
+    let digest = descriptor["digest"].as_str().expect("a digest").to_owned();
+    descriptor["annotations"] = annotations;
+    top["manifests"][0] = descriptor;
+    fs::write(dir.join("index.json"), top.to_string()).expect("an index");
+    digest
 }
 
 fn blob(dir: &Path, bytes: &[u8], media: &str) -> Value {

@@ -14,6 +14,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_changed_file_reruns_what_follows", a_changed_file_reruns_what_follows),
     ("a_touched_file_reruns_nothing", a_touched_file_reruns_nothing),
     ("equal_results_end_the_chain_of_reruns", equal_results_end_the_chain_of_reruns),
+    ("targets_share_the_steps_they_have_in_common", targets_share_steps),
     ("no_cache_runs_everything", no_cache_runs_everything),
     ("a_failed_build_leaves_everything_as_it_was", a_failed_build_leaves_everything_as_it_was),
 ];
@@ -100,7 +101,8 @@ fn executed(log: &str) -> Vec<String> {
         ["RUN ", "COPY ", "ADD ", "WORKDIR "].iter().any(|word| name.contains(word))
     };
     let done = steps(log).into_iter().filter(|(name, how)| how == "DONE" && instruction(name));
-    done.map(|(name, _)| name.split_once("] ").map_or(name.clone(), |(_, n)| n.to_owned())).collect()
+    done.map(|(name, _)| name.split_once("] ").map_or(name.clone(), |(_, n)| n.to_owned()))
+        .collect()
 }
 
 fn step_place(lab: &Lab) -> Result<Place, karman_testing::Skip> {
@@ -164,6 +166,32 @@ fn equal_results_end_the_chain_of_reruns(lab: &Lab) -> Tested {
     Ok(())
 }
 
+fn targets_share_steps(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let bake = format!(
+        "target \"_common\" {{\n  contexts = {{ busybox = \"{}\" }}\n  context = \"ctx\"\n}}\n\
+         group \"default\" {{ targets = [\"one\", \"two\"] }}\n\
+         target \"one\" {{\n  inherits = [\"_common\"]\n  target = \"one\"\n}}\n\
+         target \"two\" {{\n  inherits = [\"_common\"]\n  target = \"two\"\n}}\n",
+        lab.base()
+    );
+    place.write("docker-bake.hcl", bake);
+    let text = "FROM busybox AS shared\nRUN sleep 0.2; echo shared > /s\nFROM shared AS one\n\
+                RUN cat /s > /one\nFROM shared AS two\nRUN cat /s > /two\n";
+    place.write("ctx/Dockerfile", text);
+    let log = place.run(["bake", "--progress=plain", "--metadata-file", "meta"]).ok().err;
+    let mut ran = executed(&log);
+    ran.sort();
+    assert_eq!(ran, ["RUN cat /s > /one", "RUN cat /s > /two", "RUN sleep 0.2; echo shared > /s"]);
+    let told = place.run(["run", "two", "cat", "/two"]).ok();
+    assert_eq!(told.out, "shared\n");
+    let meta = std::fs::read_to_string(place.work().join("meta")).expect("metadata");
+    let meta: serde_json::Value = serde_json::from_str(&meta).expect("JSON");
+    assert_eq!(meta["one"]["image.name"], "docker.io/library/one:latest");
+    assert_ne!(meta["one"]["containerimage.digest"], meta["two"]["containerimage.digest"]);
+    Ok(())
+}
+
 fn no_cache_runs_everything(lab: &Lab) -> Tested {
     let place = step_place(lab)?;
     let log = lab.build(&place, &["--no-cache", "-t", "x", "ctx"]).ok().err;
@@ -178,8 +206,11 @@ fn a_failed_build_leaves_everything_as_it_was(lab: &Lab) -> Tested {
     let before = std::fs::read(place.work().join("out.tar")).expect("the output");
     let image = place.run(["image", "inspect", "x"]).ok().out;
     let names = || {
-        let mut names: Vec<_> =
-            std::fs::read_dir(place.work()).expect("work").flatten().map(|e| e.file_name()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(place.work())
+            .expect("work")
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
         names.sort();
         names
     };

@@ -15,7 +15,7 @@ pub(crate) const TESTS: Tests = &[
 
 /// Cases that touch owners, modes, mounts, users and errors.
 const CASES: [&str; 12] = [
-    "add-archive",
+    "archive-of-a-stage",
     "copy-chown-chmod",
     "copy-from-stage",
     "copy-link",

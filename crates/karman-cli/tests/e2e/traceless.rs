@@ -15,6 +15,7 @@ pub(crate) const TESTS: Tests = &[
     ("borrowed_things_leave_no_byte", borrowed_things_leave_no_byte),
     ("secrets_are_masked_in_every_log", secrets_are_masked_in_every_log),
     ("borrowed_things_are_in_no_cache_key", borrowed_things_are_in_no_cache_key),
+    ("proxies_given_as_arguments_leave_no_byte", proxies_given_as_arguments_leave_no_byte),
     ("the_search_finds_what_is_there", the_search_finds_what_is_there),
 ];
 
@@ -98,7 +99,8 @@ fn borrowed_things_leave_no_byte(lab: &Lab) -> Tested {
         assert!(!log.contains(marker), "`{marker}` is in the log: {log}");
     }
     // A failing step with everything at hand, and a run of the image.
-    let failing = "FROM busybox\nRUN --mount=type=secret,id=file cat /run/secrets/file; env; false\n";
+    let failing =
+        "FROM busybox\nRUN --mount=type=secret,id=file cat /run/secrets/file; env; false\n";
     place.write("failing/Dockerfile", failing);
     let told = build(lab, &place, &["failing"]).is(1, "exit code: 1");
     for marker in [FILE_SECRET, PROXY_PASSWORD] {
@@ -145,7 +147,8 @@ fn secrets_are_masked_in_every_log(lab: &Lab) -> Tested {
 
 fn borrowed_things_are_in_no_cache_key(lab: &Lab) -> Tested {
     let place = place(lab)?;
-    let text = "FROM busybox\nRUN --mount=type=secret,id=file test -s /run/secrets/file && date > /made\n";
+    let text =
+        "FROM busybox\nRUN --mount=type=secret,id=file test -s /run/secrets/file && date > /made\n";
     place.write("ctx/Dockerfile", text);
     let first = build(lab, &place, &["--iidfile", "one", "ctx"]).ok();
     assert!(!first.err.contains("CACHED"), "{}", first.err);
@@ -157,6 +160,23 @@ fn borrowed_things_are_in_no_cache_key(lab: &Lab) -> Tested {
     assert!(second.err.contains("CACHED"), "{}", second.err);
     let id = |name: &str| fs::read_to_string(place.work().join(name)).expect("an id");
     assert_eq!(id("one"), id("two"));
+    Ok(())
+}
+
+fn proxies_given_as_arguments_leave_no_byte(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let sum = Digest::sha256_of(PROXY_PASSWORD.as_bytes()).hex();
+    let text = format!(
+        "FROM busybox\nRUN test \"$(echo -n $HTTPS_PROXY | sha256sum)\" = '{sum}  -' && echo seen\n"
+    );
+    place.write("ctx/Dockerfile", text);
+    let argument = format!("HTTPS_PROXY={PROXY_PASSWORD}");
+    let args = ["--build-arg", &argument, "-o", "type=oci,dest=dir,tar=false", "-o", "type=image"];
+    let log = lab.build(&place, &[&args[..], &["-t", "x", "ctx"]].concat()).ok().err;
+    assert!(log.contains(" seen\n") && !log.contains(PROXY_PASSWORD), "{log}");
+    for dir in [place.store(), place.work()] {
+        assert_eq!(found_below(&dir, PROXY_PASSWORD.as_bytes()), [""; 0]);
+    }
     Ok(())
 }
 

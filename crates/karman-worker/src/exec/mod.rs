@@ -21,6 +21,7 @@ use karman_sys::sandbox::{self, Rootfs, Running, Sandbox, SandboxError, Spec, St
 
 pub(crate) use log::Tail;
 use mounts::Mounts;
+pub(crate) use mounts::lock_name;
 use users::Identity;
 
 use crate::cache::Chain;

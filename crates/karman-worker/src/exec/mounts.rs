@@ -168,7 +168,8 @@ impl Maker<'_> {
     }
 }
 
-fn lock_name(id: &str) -> String {
+/// The lock that steps hold while they use a cache mount.
+pub(crate) fn lock_name(id: &str) -> String {
     format!("cache-mount-{}", karman_oci::Digest::sha256_of(id.as_bytes()).hex())
 }
 

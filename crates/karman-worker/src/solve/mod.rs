@@ -20,7 +20,7 @@ pub(crate) use output::{ContextDir, Output};
 use run::Build;
 
 use crate::engine::Engine;
-use crate::error::{OrFail as _, store as store_error};
+use crate::error::OrFail as _;
 use crate::export::{Compressor, export_all};
 
 /// The kernel writes dirty pages within this time (`vm.dirty_expire_centisecs` is 30 s).
@@ -34,16 +34,13 @@ pub(crate) fn solve(
     events: &EventSink,
 ) -> Result<SolveResponse, SolveError> {
     let begun = Instant::now();
-    let lease = engine.store().lease().map_err(store_error)?;
     settle(engine);
     let images = request.targets.iter().flat_map(|t| &t.images);
     let roots: Vec<VertexDigest> = images.filter_map(|i| i.root).collect();
     let scene = Scene { engine, graph: &request.graph, session, events, begun };
     let compressor = Compressor::start(engine, request);
     let outputs = scene.outputs(&roots, Some(&compressor))?;
-    let response = export_all(&scene, request, &outputs, compressor)?;
-    drop(lease);
-    Ok(response)
+    export_all(&scene, request, &outputs, compressor)
 }
 
 /// Makes what earlier builds left safe against a power failure, beside this build. What is not

@@ -8,7 +8,7 @@ use karman_exporter::unpack::{
     Limits, LowerLayers, Ownership, UnpackOptions, unpack_layer as unpack_layer_blob,
 };
 use karman_llb::{ImageSource, SourceOp};
-use karman_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference};
+use karman_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference};
 use karman_registry::RegistryError;
 use karman_snapshot::SnapshotId;
 use karman_sys::fs::Dir;
@@ -39,9 +39,17 @@ pub(super) fn resolve(
         let config = config_of(engine, &manifest.digest)?;
         return Ok(resolved(image, manifest.digest, top.digest, config));
     }
+    if let Some(manifest) = pinned_manifest(engine, &reference, platform)? {
+        let config = config_of(engine, &manifest)?;
+        let digest = reference.digest.unwrap_or(manifest);
+        return Ok(resolved(image, manifest, digest, config));
+    }
     let top = engine.registry().resolve(&reference).map_err(|e| registry_error(&e))?;
     let digest = top.descriptor.digest;
     let one = if top.is_index() {
+        if reference.digest.is_some() {
+            engine.store().put_blob(&top.bytes).map_err(store_error)?;
+        }
         let found =
             top.index().and_then(|index| karman_registry::select_platform(&index, platform));
         let descriptor = found.map_err(|e| registry_error(&e))?;
@@ -54,6 +62,37 @@ pub(super) fn resolve(
     fetch(engine, &reference, &manifest.config)?;
     let config = config_of(engine, &one.descriptor.digest)?;
     Ok(resolved(image, one.descriptor.digest, digest, config))
+}
+
+/// The manifest that a reference with a digest stands for, where the store has it with its config:
+/// such a reference never means anything else, so no registry is asked.
+fn pinned_manifest(
+    engine: &Engine,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<Option<Digest>, SolveError> {
+    let store = engine.store();
+    let has = |digest: &Digest| store.contains(digest).map_err(store_error);
+    let Some(pin) = reference.digest else { return Ok(None) };
+    if !has(&pin)? {
+        return Ok(None);
+    }
+    // A manifest also reads as an index without entries, so the stricter type goes first.
+    let manifest = if read_document::<Manifest>(store, &pin).is_ok() {
+        pin
+    } else {
+        let index: Index = read_document(store, &pin)?;
+        match karman_registry::select_platform(&index, platform) {
+            Ok(descriptor) => descriptor.digest,
+            // The registry's answer explains what there is.
+            Err(_) => return Ok(None),
+        }
+    };
+    if !has(&manifest)? {
+        return Ok(None);
+    }
+    let Ok(document) = read_document::<Manifest>(store, &manifest) else { return Ok(None) };
+    Ok(has(&document.config.digest)?.then_some(manifest))
 }
 
 fn resolved(
