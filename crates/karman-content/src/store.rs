@@ -53,6 +53,8 @@ impl Store {
         let open = |name: &str| dir.ensure_dir(name, 0o700).map_err(files);
         let blobs = open("blobs")?.ensure_dir("sha256", 0o700).map_err(files)?;
         let (tmp, locks) = (open("tmp")?, open("locks")?);
+        // Layers begin in there, and a layer may have a hundred thousand files.
+        tmp.spread_subdirectories().map_err(files)?;
         open("snapshots")?;
         open("mounts")?;
         let process = ProcessLock::acquire(&locks).map_err(files)?;

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{
+    AtFlags, CWD, IFlags, Mode, OFlags, RenameFlags, ResolveFlags, ioctl_getflags, ioctl_setflags,
+};
 use rustix::io::Errno;
 
 use super::error::{At, FsError, Result};
@@ -201,6 +203,24 @@ impl Dir {
     /// Whether the name exists, whatever it is.
     pub fn exists(&self, name: impl AsRef<Path>) -> Result<bool> {
         self.try_stat(name).map(|stat| stat.is_some())
+    }
+
+    /// Asks the file system to place new subdirectories far from each other (ext2's `TOPDIR` flag), each
+    /// with room for many files. Ext4 otherwise puts them side by side, where creating files after a mass
+    /// deletion is several times slower for minutes. A file system without the flag is left as it is.
+    pub fn spread_subdirectories(&self) -> Result<()> {
+        let flags = match ioctl_getflags(self) {
+            Ok(flags) if !flags.contains(IFlags::TOPDIR) => flags,
+            Ok(_) | Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                return Ok(());
+            }
+            Err(errno) => return Err(FsError::new("get flags", ".", errno)),
+        };
+        match ioctl_setflags(self, flags | IFlags::TOPDIR) {
+            // Some file systems know the call and not the flag; it only costs speed.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL | Errno::NOTTY) => Ok(()),
+            Err(errno) => Err(FsError::new("set flags", ".", errno)),
+        }
     }
 
     /// Writes this directory's entries to disk.
