@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bake, build, cache, completions, constraints, doctor, image, run};
+use crate::commands::{
+    bake, build, cache, completions, constraints, doctor, image, inventory, run,
+};
 use crate::failure::Done;
 use crate::setup::{Context, GlobalArgs};
 
@@ -27,6 +29,8 @@ enum Command {
     /// List, show, name and remove images of the local store
     #[command(subcommand, visible_alias = "images")]
     Image(image::Command),
+    /// List every path of an image with its origin
+    Inventory(inventory::Args),
     /// Show and prune what the store keeps
     #[command(subcommand)]
     Cache(cache::Command),
@@ -48,6 +52,7 @@ impl Cli {
             Command::Bake(args) => bake::run(args, &Context::load(global)?),
             Command::Run(args) => run::run(args, &Context::load(global)?),
             Command::Image(command) => image::run(command, &Context::load(global)?),
+            Command::Inventory(args) => inventory::run(&args, &Context::load(global)?),
             Command::Cache(command) => cache::run(command, &Context::load(global)?),
             Command::Constraints(command) => constraints::run(command, &Context::load(global)?),
             Command::Doctor(args) => doctor::run(&args, global),

@@ -7,6 +7,7 @@
 //! | `driver` | one build: plan, show, solve, cancel |
 //! | `setup`, `env`, `config` | identity, store, session, from environment and configuration file |
 //! | `failure` | errors to text and exit codes |
+//! | `image_spec` | which image a command is about |
 //! | `metadata`, `progress`, `units`, `out` | small parts |
 
 mod cli;
@@ -16,6 +17,7 @@ mod driver;
 mod env;
 mod failure;
 mod flags;
+mod image_spec;
 mod metadata;
 mod out;
 mod progress;

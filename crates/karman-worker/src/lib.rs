@@ -11,6 +11,8 @@
 //! | `sources` | images, layouts, contexts, git, HTTP, debootstrap |
 //! | `images` | images by name in the local store |
 //! | `export` | from layers to blobs, manifests and outputs |
+//! | `made_by` | which step made a layer, for inventories |
+//! | `inventory` | images of any place, read for their inventory |
 //! | `usage` | what the store holds, and pruning it |
 //! | `running` | `karman run`: an image in the same sandbox |
 
@@ -22,7 +24,9 @@ mod exec;
 mod export;
 mod files;
 mod images;
+mod inventory;
 mod layers;
+mod made_by;
 mod running;
 mod solve;
 mod sources;
@@ -31,5 +35,6 @@ mod usage;
 pub use config::{CommandRunner, Config};
 pub use engine::Engine;
 pub use images::{ImageDetails, LocalImage};
+pub use inventory::{ImageSpec, Inspected};
 pub use running::RunRequest;
 pub use usage::{PruneFilter, Pruned, UsageRow};

@@ -142,7 +142,7 @@ fn command(config: &ContainerConfig, request: &RunRequest) -> Result<Vec<String>
     Ok(args)
 }
 
-fn silent() -> StepEvents {
+pub(crate) fn silent() -> StepEvents {
     let sink: EventSink = Arc::new(|_| {});
     let vertex = VertexDigest(karman_oci::Digest::sha256_of(b"run"));
     StepEvents { sink, vertex, begun: Instant::now() }

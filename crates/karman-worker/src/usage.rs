@@ -240,6 +240,7 @@ impl Engine {
             live.blobs.insert(image.descriptor.digest);
             for descriptor in manifests_of(store, &image.descriptor)? {
                 live.blobs.insert(descriptor.digest);
+                live.blobs.extend(crate::inventory::stored_blob(store, &descriptor.digest)?);
                 let manifest: Manifest = read_document(store, &descriptor.digest)?;
                 live.blobs.insert(manifest.config.digest);
                 live.blobs.extend(manifest.layers.iter().map(|l| l.digest));

@@ -7,4 +7,5 @@ pub(crate) mod completions;
 pub(crate) mod constraints;
 pub(crate) mod doctor;
 pub(crate) mod image;
+pub(crate) mod inventory;
 pub(crate) mod run;

@@ -15,12 +15,14 @@
 //! | `registry` | pulls from a real registry |
 //! | `fetch` | files by HTTP, git repositories |
 //! | `rootless` | the same as an ordinary user |
+//! | `inventory` | where paths came from |
 //! | `commands` | `run`, `image`, `cache` |
 
 mod cases;
 mod commands;
 mod crash;
 mod fetch;
+mod inventory;
 mod lab;
 mod layout;
 mod outputs;
@@ -40,7 +42,7 @@ use crate::lab::Lab;
 /// Tests of one module by name.
 type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
 
-const MODULES: [(&str, Tests); 8] = [
+const MODULES: [(&str, Tests); 9] = [
     ("repeat", repeat::TESTS),
     ("traceless", traceless::TESTS),
     ("crash", crash::TESTS),
@@ -48,6 +50,7 @@ const MODULES: [(&str, Tests); 8] = [
     ("registry", registry::TESTS),
     ("fetch", fetch::TESTS),
     ("rootless", rootless::TESTS),
+    ("inventory", inventory::TESTS),
     ("commands", commands::TESTS),
 ];
 /// Builds wait for the disk as much as for cores.

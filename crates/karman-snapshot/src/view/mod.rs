@@ -169,8 +169,8 @@ impl View {
         Ok(entries.into_iter().map(|entry| (entry.name, entry.kind)).collect())
     }
 
-    /// Opens a file by its resolved path in one layer.
-    pub(crate) fn open_at(&self, layer: usize, path: &Path) -> Result<File> {
+    /// Opens a file by its resolved path in one layer (0 is the topmost), as a walk gives them.
+    pub fn open_at(&self, layer: usize, path: &Path) -> Result<File> {
         self.layers[layer].root.open_beneath(path).on(path)
     }
 

@@ -11,6 +11,7 @@ use super::{Output, Scene, is_silent};
 use crate::cache::{Chain, RunNote, content_key, definition_key, op_digest, source_key};
 use crate::exec::{ExecInputs, StepEvents};
 use crate::export::Compressor;
+use crate::made_by::{self, Ran};
 
 /// One vertex with its keys.
 struct Node<'a> {
@@ -174,7 +175,15 @@ impl<'a> Build<'a> {
         }
         let chains = inputs.iter().map(|i| i.chain().cloned()).collect();
         let note = RunNote { inputs: chains, contents, chain: chain.clone() };
-        engine.records().save(&node.op, &node.key, &note)
+        engine.records().save(&node.op, &node.key, &note)?;
+        let Some(layer) = chain.last() else { return Ok(()) };
+        let input_names = node.inputs.iter().map(|i| self.nodes[*i].meta.name.as_str());
+        let step = Ran {
+            name: &node.meta.name,
+            op: &node.vertex.op,
+            inputs: input_names.zip(inputs.iter().map(Output::chain)).collect(),
+        };
+        made_by::remember(engine.store(), layer, &step)
     }
 }
 

@@ -1,0 +1,88 @@
+//! Installed Python distributions: `*.dist-info` ("Recording installed projects" of the Python packaging
+//! specifications) and the older `*.egg-info`.
+
+mod metadata;
+mod record;
+
+use crate::claim::{Claims, Expected};
+use crate::links::clean;
+use crate::model::{Distribution, Kind, Origin, Role};
+use crate::survey::Access;
+use crate::tree::{Node, TreeError};
+
+/// The largest metadata file read: long descriptions are in it.
+const MAX_METADATA: usize = 4 << 20;
+/// The largest list of files read: the largest distributions have about 50,000 files.
+const MAX_RECORD: usize = 32 << 20;
+
+/// Reads all distributions; claims their paths.
+pub(crate) fn read(
+    access: &Access<'_>,
+    claims: &mut Claims,
+) -> Result<Vec<Distribution>, TreeError> {
+    let mut found = Vec::new();
+    for node in access.nodes {
+        let is_dir = node.kind == Kind::Directory;
+        let is_info = node.path.ends_with(".dist-info") && is_dir;
+        let is_egg = node.path.ends_with(".egg-info") && (is_dir || node.kind == Kind::File);
+        if (is_info || is_egg)
+            && let Some(distribution) = distribution(access, claims, node)?
+        {
+            found.push(distribution);
+        }
+    }
+    Ok(found)
+}
+
+fn distribution(
+    access: &Access<'_>,
+    claims: &mut Claims,
+    node: &Node,
+) -> Result<Option<Distribution>, TreeError> {
+    let dir = node.path.as_str();
+    let file = match (node.kind, dir.ends_with(".egg-info")) {
+        (Kind::File, _) => dir.to_owned(),
+        (_, true) => format!("{dir}/PKG-INFO"),
+        _ => format!("{dir}/METADATA"),
+    };
+    let Some(text) = access.read(&file, MAX_METADATA)? else { return Ok(None) };
+    let mut distribution = metadata::parse(&text);
+    if distribution.name.is_empty() {
+        return Ok(None);
+    }
+    dir.clone_into(&mut distribution.location);
+    let entry_points = access.read(&format!("{dir}/entry_points.txt"), MAX_METADATA)?;
+    distribution.entry_points = metadata::entry_points(&entry_points.unwrap_or_default());
+    let installer = access.read(&format!("{dir}/INSTALLER"), MAX_METADATA)?.unwrap_or_default();
+    let installer = String::from_utf8_lossy(&installer).trim().to_owned();
+    distribution.installer = Some(installer).filter(|i| !i.is_empty());
+    let owner = claims.get(&file).or_else(|| claims.get(dir)).map(|c| &c.origin);
+    if let Some(Origin::Dpkg { package, .. }) = owner {
+        distribution.package = Some(package.clone());
+        return Ok(Some(distribution));
+    }
+    let record = access.read(&format!("{dir}/RECORD"), MAX_RECORD)?.unwrap_or_default();
+    claim(access, claims, &distribution, &record);
+    Ok(Some(distribution))
+}
+
+/// Claims what the record names, the directories that hold it, and what else is in the directory of metadata.
+fn claim(access: &Access<'_>, claims: &mut Claims, distribution: &Distribution, record: &[u8]) {
+    let name = distribution.name.as_str();
+    let site = distribution.location.rsplit_once('/').map_or("", |(site, _)| site);
+    for (path, digest) in record::parse(record) {
+        let full = if path.starts_with('/') { path } else { format!("{site}/{path}") };
+        let place = access.links.place(&clean(&full));
+        let mut dir = place.rsplit_once('/').map_or("", |(dir, _)| dir);
+        while dir.len() > site.len() && dir.starts_with(site) {
+            claims.python(dir.to_owned(), name, Role::Listed, None);
+            dir = dir.rsplit_once('/').map_or("", |(dir, _)| dir);
+        }
+        let role = if place.ends_with(".pyc") { Role::Bytecode } else { Role::Listed };
+        claims.python(place, name, role, digest.map(Expected::Sha256));
+    }
+    claims.python(distribution.location.clone(), name, Role::Metadata, None);
+    for (_, node) in access.children(&distribution.location) {
+        claims.python(node.path.clone(), name, Role::Metadata, None);
+    }
+}
