@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use karman_diag::Diagnostic;
+use karman_diag::{Diagnostic, Span};
 use karman_dockerfile::instruction::Dockerfile;
 use karman_dockerfile::{MAX_SOURCE_BYTES, parse};
 use karman_llb::VertexDigest;
@@ -203,11 +203,21 @@ impl Planner<'_> {
     }
 
     fn parse(&mut self, name: &str, bytes: Vec<u8>) -> Step<Parsed> {
-        let text = String::from_utf8(bytes).map_err(|e| {
-            let at = e.utf8_error().valid_up_to();
-            Problem::input(format!("`{name}` is not UTF-8 text: byte {at} is malformed"))
-        })?;
-        let file = self.sources.add(name, text.as_str());
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            let message = format!("`{name}` is UTF-16 text");
+            return Err(Problem::input_hint(message, "save it as UTF-8"));
+        }
+        let malformed = std::str::from_utf8(&bytes).err().map(|e| e.valid_up_to());
+        let text = String::from_utf8_lossy(&bytes);
+        let file = self.sources.add(name, &*text);
+        if let Some(at) = malformed {
+            // A comment in another encoding is no reason to refuse the rest.
+            let message = format!("`{name}` is not UTF-8 text: what is malformed reads as U+FFFD");
+            self.warn(vec![Diagnostic::warning(
+                message,
+                Span::new(file, at, at + "\u{fffd}".len()),
+            )]);
+        }
         let (tree, found) = parse(&text, file);
         let (mut errors, warnings): (Vec<_>, Vec<_>) =
             found.into_iter().partition(Diagnostic::is_error);

@@ -17,6 +17,8 @@ use crate::spec::TargetSpec;
 
 /// The build argument and variable that date the build.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The build argument that names the host of steps.
+const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 /// The address that stands for the host.
 const HOST_GATEWAY: &str = "host-gateway";
 
@@ -92,6 +94,7 @@ impl Planner<'_> {
         options.multi_platform = spec.platforms.len() > 1;
         options.target.clone_from(&spec.stage);
         options.build_args = self.build_args(spec);
+        options.hostname = options.build_args.get(HOSTNAME).cloned().unwrap_or_default();
         options.labels.clone_from(&spec.labels);
         options.no_cache = spec.no_cache;
         options.no_cache_filter.clone_from(&spec.no_cache_filter);
