@@ -23,6 +23,19 @@ impl<'a> Cursor<'a> {
         Some(found)
     }
 
+    /// Whether `$((…))` stands here.
+    pub(super) fn is_arithmetic(&self) -> bool {
+        self.rest.strip_prefix("$((").is_some_and(|rest| rest.contains("))"))
+    }
+
+    /// Everything up to and with `))`, consumed.
+    pub(super) fn arithmetic(&mut self) -> &'a str {
+        let end = self.rest.find("))").map_or(self.rest.len(), |at| at + "))".len());
+        let (taken, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        taken
+    }
+
     /// The longest run of characters that fit, consumed.
     pub(super) fn take_while(&mut self, fits: impl Fn(char) -> bool) -> &'a str {
         let length = self.rest.find(|c| !fits(c)).unwrap_or(self.rest.len());

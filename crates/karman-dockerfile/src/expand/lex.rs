@@ -45,6 +45,11 @@ impl<'a> Lexer<'a> {
                 return Ok((text, words.finish()));
             }
             match c {
+                '$' if self.mode.join_heredoc && self.cursor.is_arithmetic() => {
+                    let expression = self.cursor.arithmetic();
+                    words.push_raw_str(expression);
+                    text.push_str(expression);
+                }
                 '$' => {
                     let value = self.dollar()?;
                     words.push_split(&value);
@@ -54,6 +59,11 @@ impl<'a> Lexer<'a> {
                     let quoted = if c == '"' { self.double()? } else { self.single()? };
                     words.push_raw_str(&quoted);
                     text.push_str(&quoted);
+                }
+                '<' if self.mode.join_heredoc => {
+                    let mark = self.heredoc_mark();
+                    words.push_raw_str(&mark);
+                    text.push_str(&mark);
                 }
                 c => {
                     self.cursor.next();
@@ -83,6 +93,19 @@ impl<'a> Lexer<'a> {
             words.push_raw(escaped);
             text.push(escaped);
         }
+    }
+
+    /// `<`, or `<<` and `<<-` with the blanks behind them.
+    fn heredoc_mark(&mut self) -> String {
+        let mut marks = ['<', '<', '-'].into_iter();
+        let mut mark = String::new();
+        while self.cursor.peek().is_some_and(|c| marks.next() == Some(c)) {
+            mark.extend(self.cursor.next());
+        }
+        if mark.len() > 1 {
+            mark.push_str(self.cursor.take_while(char::is_whitespace));
+        }
+        mark
     }
 
     /// `'…'`: nothing in it is special.

@@ -69,6 +69,8 @@ pub(crate) struct LexMode {
     pub(crate) plain_quotes: bool,
     /// `$x` of an unset variable stays as it is.
     pub(crate) keep_unset: bool,
+    /// `<<` and the blanks behind it belong to the word that follows: `<< EOF` is one word.
+    pub(crate) join_heredoc: bool,
 }
 
 impl<'a> Expander<'a> {

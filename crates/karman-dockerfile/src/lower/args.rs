@@ -6,7 +6,7 @@ use karman_diag::{Diagnostic, Span};
 use karman_oci::Platform;
 
 use super::state::Step;
-use super::{Lowering, env::Env};
+use super::{ContextInput, Lowering, env::Env};
 use crate::instruction::{ArgPair, InstructionKind};
 
 /// Proxy arguments, in lower case; they need no declaration and are in no key.
@@ -14,6 +14,9 @@ const PROXIES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "no_proxy",
 
 /// Arguments that control the build itself.
 const CONTROLS: &[&str] = &["SOURCE_DATE_EPOCH", "BUILDKIT_"];
+
+/// Arguments that say what is scanned for an SBOM; they are no variables of steps.
+const SCAN_ARGS: &[&str] = &["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 /// The name of the argument that dates the build.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -60,11 +63,17 @@ impl Lowering<'_> {
         self.globals.set(name, value);
     }
 
+    /// The build argument of that name. An epoch counts only where it is one.
+    fn build_arg(&self, name: &str) -> Option<&str> {
+        let given = self.options.build_args.get(name)?.as_str();
+        (name != EPOCH || given.parse::<i64>().is_ok()).then_some(given)
+    }
+
     fn read_global(&mut self, pair: &ArgPair) -> Step<()> {
         let name = &pair.name.value;
         self.declared.insert(name.clone());
-        let value = match (self.options.build_args.get(name), &pair.value) {
-            (Some(given), _) => given.clone(),
+        let value = match (self.build_arg(name), &pair.value) {
+            (Some(given), _) => given.to_owned(),
             (None, Some(default)) => self.global_word(default)?,
             (None, None) => return Ok(()),
         };
@@ -72,14 +81,23 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// The epoch in seconds since 1970. `context` asks for the time of a git or http context;
+    /// a directory has none.
     fn read_epoch(&mut self) -> Step<()> {
         let given = self.options.build_args.get(EPOCH).map(String::as_str);
-        let text = given.or_else(|| self.globals.get(EPOCH).filter(|v| !v.is_empty()));
-        if let (None, Some(text)) = (self.epoch, text)
-            && !text.is_empty()
-        {
-            let bad = |_| Diagnostic::error(format!("invalid SOURCE_DATE_EPOCH: {text}"), None);
-            self.epoch = Some(text.parse().map_err(bad)?);
+        let text = given.or_else(|| self.globals.get(EPOCH)).unwrap_or_default();
+        let is_directory = matches!(self.options.main_context, ContextInput::Local { .. });
+        match text {
+            "" => self.globals.remove(EPOCH),
+            "context" if is_directory => self.globals.remove(EPOCH),
+            text if self.epoch.is_none() => {
+                let bad = |_| {
+                    Diagnostic::error(format!("invalid SOURCE_DATE_EPOCH: {text}"), None)
+                        .with_hint("want seconds since 1970")
+                };
+                self.epoch = Some(text.parse().map_err(bad)?);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -90,15 +108,16 @@ impl Lowering<'_> {
         for pair in pairs {
             let name = &pair.name.value;
             self.declared.insert(name.clone());
-            let given = self.options.build_args.get(name);
-            let value = match (given, &pair.value) {
-                (Some(given), _) => Some(given.clone()),
+            let value = match (self.build_arg(name), &pair.value) {
+                (Some(given), _) => Some(given.to_owned()),
                 (None, Some(default)) => Some(self.stage_word(id, default)?),
                 (None, None) => self.globals.get(name).map(str::to_owned),
             };
             let state = &mut self.states[id];
             if let Some(value) = &value {
-                state.env.set(name, value);
+                if !SCAN_ARGS.contains(&name.as_str()) {
+                    state.env.set(name, value);
+                }
                 texts.push(format!("{name}={value}"));
             } else {
                 texts.push(name.clone());

@@ -10,7 +10,7 @@ use karman_pattern::has_wildcard;
 
 use super::Lowering;
 use super::file_words::{check_mode, is_http, owner, url_file_name};
-use super::git_ref::{GitRef, parse_git_ref};
+use super::git_ref::{GitRef, GitRefError, parse_source};
 use super::mounts::input_index;
 use super::state::{Command, StateId, Step};
 use crate::instruction::{Add, Copy as CopyInstruction, Files, Heredoc, Instruction, SourceWord};
@@ -33,6 +33,18 @@ struct Request<'a> {
     unpack: Option<bool>,
     /// Where paths are read; `None` is scratch.
     source: Option<VertexDigest>,
+}
+
+impl Request<'_> {
+    /// A source as a git URL. `--keep-git-dir`, with either value, says that a URL is one.
+    fn git(&self, path: &str) -> Result<Option<GitRef>, GitRefError> {
+        parse_source(path, self.is_add && self.keep_git_dir.is_some())
+    }
+
+    /// Whether a source is downloaded, or cloned.
+    fn is_remote(&self, path: &str) -> bool {
+        is_http(path) || matches!(self.git(path), Ok(Some(_)))
+    }
 }
 
 /// The file op that is put together.
@@ -65,8 +77,7 @@ impl Lowering<'_> {
         if let Some(word) = &add.checksum {
             request.checksum = Some(self.stage_word(id, word)?).filter(|c| !c.is_empty());
         }
-        let is_remote = |p: &str| is_http(p) || matches!(parse_git_ref(p), Ok(Some(_)));
-        let reads_context = request.paths.iter().any(|(path, _)| !is_remote(path));
+        let reads_context = request.paths.iter().any(|(path, _)| !request.is_remote(path));
         if reads_context {
             request.source = self.main_context();
         }
@@ -114,13 +125,12 @@ impl Lowering<'_> {
             Some(word) => self.stage_word(id, word).map(|w| Some(w).filter(|w| !w.is_empty())),
             None => Ok(None),
         };
-        let exclude: Step<Vec<String>> =
-            files.exclude.iter().map(|word| self.stage_word(id, word)).collect();
+        // Patterns are taken as they are written: no variables.
+        let exclude: Vec<String> = files.exclude.iter().map(|word| word.value.clone()).collect();
         let chmod = optional(&files.chmod)?;
         if let (Some(mode), Some(word)) = (&chmod, &files.chmod) {
             check_mode(mode).map_err(|message| Diagnostic::error(message, word.span))?;
         }
-        let exclude = exclude?;
         for (pattern, word) in exclude.iter().zip(&files.exclude) {
             karman_pattern::Matcher::new(&[pattern]).map_err(|e| {
                 let message = format!("invalid excludepatterns: [{pattern}]: {e}");
@@ -224,7 +234,7 @@ impl Lowering<'_> {
         path: &str,
         span: Span,
     ) -> Step<()> {
-        let git = parse_git_ref(path).map_err(|e| Diagnostic::error(e.to_string(), span))?;
+        let git = request.git(path).map_err(|e| Diagnostic::error(e.to_string(), span))?;
         if let Some(git) = git {
             return self.add_git(assembly, request, &git, span);
         }
@@ -347,7 +357,7 @@ fn check_checksum(request: &Request<'_>) -> Step<()> {
     let [(path, _)] = request.paths.as_slice() else {
         return Err(Diagnostic::error("checksum can't be specified for multiple sources", span));
     };
-    if is_http(path) || matches!(parse_git_ref(path), Ok(Some(_))) {
+    if request.is_remote(path) {
         return Ok(());
     }
     Err(Diagnostic::error("checksum requires HTTP(S) or Git sources", span))

@@ -135,7 +135,7 @@ impl Lowering<'_> {
         }
         let user = state.image.config.user.clone();
         let mkdir = Mkdir {
-            path: directory,
+            path: self.states[id].cwd(),
             mode: WORKDIR_MODE,
             parents: true,
             owner: (!user.is_empty()).then(|| owner(&user)),

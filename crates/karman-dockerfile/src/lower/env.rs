@@ -2,7 +2,7 @@
 
 use karman_oci::Platform;
 
-/// Variables in the order in which they were first set.
+/// Variables in the order in which they were last set: BuildKit gives them to steps that way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Env(Vec<(String, String)>);
 
@@ -12,10 +12,12 @@ impl Env {
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(n, _)| n == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
-        }
+        self.0.retain(|(n, _)| n != name);
+        self.0.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.retain(|(n, _)| n != name);
     }
 
     /// Sets all of `NAME=value` lines.

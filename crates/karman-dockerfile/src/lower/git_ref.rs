@@ -44,6 +44,11 @@ pub enum GitRefError {
 /// # Errors
 /// When the query has unknown, repeated or contradicting keys.
 pub fn parse_git_ref(text: &str) -> Result<Option<GitRef>, GitRefError> {
+    parse_source(text, false)
+}
+
+/// As [`parse_git_ref`]; where `is_known_git` an HTTP URL is git whatever its path.
+pub(super) fn parse_source(text: &str, is_known_git: bool) -> Result<Option<GitRef>, GitRefError> {
     if text.starts_with("./") || text.starts_with("../") {
         return Ok(None);
     }
@@ -51,7 +56,7 @@ pub fn parse_git_ref(text: &str) -> Result<Option<GitRef>, GitRefError> {
     let (remote, query) = rest.split_once('?').unwrap_or((rest, ""));
     let is_git = match remote.split_once("://") {
         Some((scheme, path)) => match scheme.to_lowercase().as_str() {
-            "http" | "https" => path.contains('/') && path.ends_with(".git"),
+            "http" | "https" => is_known_git || (path.contains('/') && path.ends_with(".git")),
             "ssh" | "git" => true,
             _ => false,
         },

@@ -11,6 +11,7 @@ use super::mounts::Mounts;
 use super::names::Shown;
 use super::state::{Command, StateId, Step};
 use crate::instruction::{CommandLine, Heredoc, Run, Word};
+use crate::parser::is_heredoc;
 
 /// Where a heredoc with a `#!` line is put.
 const SCRIPT_DIR: &str = "/dev/pipes";
@@ -31,6 +32,10 @@ impl Lowering<'_> {
     pub(super) fn lower_run(&mut self, id: StateId, command: &Command, run: &Run) -> Step<()> {
         let span = command.instruction.span;
         let script = self.script(id, run, span)?;
+        if script.args.is_empty() {
+            return Err(Diagnostic::error("arguments are required", span)
+                .with_hint("`RUN []` has nothing to run"));
+        }
         let mut mounts = self.lower_mounts(id, run, &command.sources)?;
         if let Some(file) = script.file {
             let input = mounts.input(file);
@@ -73,7 +78,7 @@ impl Lowering<'_> {
             root: state.root.map(|_| 0),
             args: script.args.clone(),
             env,
-            cwd: state.cwd().to_owned(),
+            cwd: state.cwd(),
             user: state.image.config.user.clone(),
             hostname: options.hostname.clone(),
             mounts: std::mem::take(&mut mounts.list),
@@ -115,7 +120,7 @@ impl Lowering<'_> {
         let Some(first) = run.heredocs.first() else {
             return Ok(plain(self.states[id].with_shell(line)));
         };
-        if !is_heredoc_alone(line) {
+        if !is_heredoc(line) {
             let mut text = line.clone();
             for heredoc in &run.heredocs {
                 text.push('\n');
@@ -156,25 +161,6 @@ impl Lowering<'_> {
         let meta = VertexMeta { name, spans: vec![span], internal: true, ..VertexMeta::default() };
         self.graph.add(Vertex { op: Op::File(op), inputs: Vec::new(), platform }, meta)
     }
-}
-
-/// Whether a shell line is one `[n]<<[-]NAME` word and nothing else: then its body is the script.
-fn is_heredoc_alone(line: &str) -> bool {
-    let line = line.trim().trim_start_matches(|c: char| c.is_ascii_digit());
-    let Some(name) = line.strip_prefix("<<") else { return false };
-    let name = name.strip_prefix('-').unwrap_or(name);
-    let mut quote = None;
-    for c in name.chars() {
-        match (quote, c) {
-            (Some(open), _) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(c),
-            (None, '<') => return false,
-            (None, c) if c.is_whitespace() => return false,
-            (None, _) => {}
-        }
-    }
-    !name.is_empty()
 }
 
 fn summarize(body: &str) -> String {
@@ -223,19 +209,4 @@ fn device(text: &str, span: Span) -> Step<Device> {
     }
     let name = name.ok_or_else(|| Diagnostic::error("device has no name", span))?;
     Ok(Device { name, required })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_heredoc_alone;
-
-    #[test]
-    fn only_a_single_heredoc_word_is_a_script() {
-        for alone in ["<<EOF", "<<-EOF", "<<'EOF'", "<<\"E O F\"", "3<<EOF", " <<EOF "] {
-            assert!(is_heredoc_alone(alone), "{alone}");
-        }
-        for other in ["<<EOF cat", "cat <<EOF", "<<A <<B", "<<", "<<EOF > /x", "<<A<<B"] {
-            assert!(!is_heredoc_alone(other), "{other}");
-        }
-    }
 }

@@ -120,17 +120,21 @@ impl State {
         }
     }
 
-    /// The working directory of commands, absolute.
-    pub(super) fn cwd(&self) -> &str {
-        match self.image.config.working_dir.as_str() {
-            "" => "/",
-            directory => directory,
-        }
+    /// The working directory of commands, absolute and cleaned.
+    pub(super) fn cwd(&self) -> String {
+        karman_pattern::clean(&format!("/{}", self.image.config.working_dir))
     }
 
-    /// Where a `WORKDIR` leads from here.
+    /// Where a `WORKDIR` leads from here. An absolute path stays as it is written, as in BuildKit:
+    /// the config of the image shows it, with its trailing slash.
     pub(super) fn workdir(&self, path: &str) -> String {
-        karman_pattern::clean(&self.join(path))
+        match path {
+            "" if self.image.config.working_dir.starts_with('/') => {
+                self.image.config.working_dir.clone()
+            }
+            path if path.starts_with('/') => path.to_owned(),
+            path => karman_pattern::clean(&self.join(path)),
+        }
     }
 
     /// A destination of `ADD` or `COPY`, absolute; a trailing slash is kept.

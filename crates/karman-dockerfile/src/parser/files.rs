@@ -122,9 +122,8 @@ fn sources(
 }
 
 fn source(statement: &Statement<'_>, word: Word) -> SourceWord {
-    let announced = heredoc_word(&word.value).ok().flatten();
-    match announced.and_then(|heredoc| find_heredoc(statement, &heredoc)) {
-        Some(heredoc) => SourceWord::Heredoc(heredoc),
+    match heredoc_word(&word.value).ok().flatten() {
+        Some(announced) => SourceWord::Heredoc(find_heredoc(statement, &announced, word.span)),
         None => SourceWord::Path(word),
     }
 }

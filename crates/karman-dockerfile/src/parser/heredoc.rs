@@ -1,5 +1,7 @@
 //! Here-documents: which words announce one, and reading their bodies.
 
+use karman_diag::Span;
+
 use super::error::{ParseError, ParseErrorKind};
 use super::statement::Statement;
 use crate::expand::{ExpandError, Expander, LexMode};
@@ -9,7 +11,7 @@ use crate::text::{LogicalLine, LogicalReader, ReadError};
 /// One instruction announces at most so many heredocs.
 pub(super) const MAX_HEREDOCS: usize = 1_000;
 
-/// `[fd]<<[-]name`.
+/// `[fd]<<[-] name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HeredocWord {
     pub(super) name: String,
@@ -63,26 +65,50 @@ pub(super) fn read_heredocs(
     Ok(out)
 }
 
-/// The heredoc of a statement that a source word names; the last one of that name.
-pub(super) fn find_heredoc(statement: &Statement<'_>, word: &HeredocWord) -> Option<Heredoc> {
-    let found = statement.heredocs.iter().rev().find(|h| h.name == word.name)?;
-    Some(Heredoc { expand: word.expand, strip_tabs: word.strip_tabs, ..found.clone() })
+/// The heredoc of a statement that a source word names; the last one of that name. In the JSON form
+/// there are no bodies, and BuildKit takes the word for an empty one.
+pub(super) fn find_heredoc(statement: &Statement<'_>, word: &HeredocWord, span: Span) -> Heredoc {
+    match statement.heredocs.iter().rev().find(|h| h.name == word.name) {
+        Some(found) => {
+            Heredoc { expand: word.expand, strip_tabs: word.strip_tabs, ..found.clone() }
+        }
+        None => Heredoc {
+            name: word.name.clone(),
+            body: Spanned::new(String::new(), span),
+            expand: word.expand,
+            strip_tabs: word.strip_tabs,
+            fd: word.fd,
+            span,
+        },
+    }
 }
 
 /// The words of a command that may announce a heredoc; none where quotes do not balance.
 fn shell_words(line: &str) -> Vec<String> {
-    let mode =
-        LexMode { keep_quotes: true, keep_escapes: true, keep_unset: true, plain_quotes: false };
+    let mode = LexMode {
+        keep_quotes: true,
+        keep_escapes: true,
+        keep_unset: true,
+        join_heredoc: true,
+        plain_quotes: false,
+    };
     let (_, words) = Expander::new('\\', &|_| None).run(line, mode).unwrap_or_default();
     words.into_iter().filter(|word| word.contains("<<")).collect()
 }
 
-/// Reads a word as `[fd]<<[-]name`; `None` where it is another word.
+/// Whether a command is one heredoc word and nothing else: then its body is the script.
+pub(crate) fn is_heredoc(text: &str) -> bool {
+    matches!(heredoc_word(text), Ok(Some(_)))
+}
+
+/// Reads a word as `[fd]<<[-] name`; `None` where it is another word. The name ends the text: what
+/// is more than one word is none.
 pub(super) fn heredoc_word(word: &str) -> Result<Option<HeredocWord>, ExpandError> {
     let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
     let digits = &word[..word.len() - rest.len()];
     let Some(rest) = rest.strip_prefix("<<") else { return Ok(None) };
     let (strip_tabs, rest) = rest.strip_prefix('-').map_or((false, rest), |rest| (true, rest));
+    let rest = rest.trim_start_matches(['\t', '\n', '\u{c}', '\r', ' ']);
     if rest.is_empty() || rest.contains('<') {
         return Ok(None);
     }
@@ -119,6 +145,14 @@ mod tests {
             ("<<E\"O\"F", Some(("EOF", false, false, 0))),
             ("<<-'E OF'", Some(("E OF", false, true, 0))),
             ("<<$X", Some(("$X", true, false, 0))),
+            ("<< EOF", Some(("EOF", true, false, 0))),
+            ("<<- \t'EOF'", Some(("EOF", false, true, 0))),
+            ("<< -EOF", Some(("-EOF", true, false, 0))),
+            ("<<eo\\'f", Some(("eo'f", true, false, 0))),
+            ("<<'e'o\\'f", Some(("eo'f", false, false, 0))),
+            ("<<EOF cat", None),
+            ("<<A <<B", None),
+            ("<< ", None),
             ("<<", None),
             ("<<-", None),
             ("<<<EOF", None),
@@ -141,7 +175,10 @@ mod tests {
         };
         assert_eq!(announced("RUN <<EOF cat >/a && cat <<'X' >/b"), ["EOF", "X"]);
         assert_eq!(announced("RUN cat > /a <<EOF"), ["EOF"]);
+        assert_eq!(announced("RUN cat 3<<  A <<-\tB < /in"), ["A", "B"]);
         assert_eq!(announced("RUN echo $((1<<2)) \"<<NO\" '<<NO' a<<b"), [] as [&str; 0]);
+        assert_eq!(announced("RUN echo $(( 1 << 2 )) $((3 <<A)) <<B"), ["B"]);
+        assert_eq!(announced("RUN cat <<< A <A < B <<-"), [] as [&str; 0]);
         assert_eq!(announced("RUN echo \\<<EOF"), [] as [&str; 0]);
         assert_eq!(announced("RUN cat <<EOF 'open"), [] as [&str; 0]);
     }

@@ -1,5 +1,6 @@
 //! The JSON form of arguments.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// What arguments in JSON form are.
@@ -18,7 +19,8 @@ pub(super) fn json_array(text: &str) -> JsonArray {
     if !text.trim_start().starts_with('[') {
         return JsonArray::No;
     }
-    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(text) else {
+    let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(&paired_surrogates(text))
+    else {
         return JsonArray::No;
     };
     let mut places = string_places(text).into_iter();
@@ -27,6 +29,29 @@ pub(super) fn json_array(text: &str) -> JsonArray {
         _ => None,
     });
     strings.collect::<Option<Vec<_>>>().map_or(JsonArray::Mixed, JsonArray::Strings)
+}
+
+/// `\ud800` to `\udfff` that are no half of a pair as `\ufffd`: Go reads them so, where `serde_json`
+/// sees an error. The length stays.
+fn paired_surrogates(text: &str) -> Cow<'_, str> {
+    let unit = |at: usize| -> Option<u16> {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut out = Cow::Borrowed(text);
+    let mut at = 0;
+    while let Some(found) = text[at..].find('\\') {
+        at += found;
+        match (unit(at), unit(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => at += 12,
+            (Some(0xd800..0xe000), _) => {
+                out.to_mut().replace_range(at..at + 6, "\\ufffd");
+                at += 6;
+            }
+            _ => at += text[at + 1..].chars().next().map_or(1, |c| 1 + c.len_utf8()),
+        }
+    }
+    out
 }
 
 /// Where the strings of a valid flat array stand, quotes included.
@@ -70,5 +95,10 @@ mod tests {
         assert_eq!(words(r#"["a", 1]"#), [pair("Mixed", "")]);
         assert_eq!(words(r#"["a", ["b"]]"#), [pair("Mixed", "")]);
         assert_eq!(words("echo [\"a\"]"), [pair("No", "")]);
+        let surrogates = r#"["\ud83d\ude00 \ud83d \ude00\\ud83d"]"#;
+        assert_eq!(
+            words(surrogates),
+            [pair("😀 \u{fffd} \u{fffd}\\ud83d", surrogates.trim_matches(['[', ']']))]
+        );
     }
 }

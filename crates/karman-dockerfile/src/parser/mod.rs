@@ -6,6 +6,7 @@
 //! | `dispatch` | which instruction it is; `ONBUILD` |
 //! | `command`, `files`, `pairs`, `stage` | the instructions |
 //! | `heredoc` | here-documents |
+//! | `frontend` | files that ask for another frontend |
 //! | `flags`, `mount`, `json`, `words`, `duration` | parts of them |
 //! | `error` | what can be wrong |
 
@@ -15,6 +16,7 @@ mod duration;
 mod error;
 mod files;
 mod flags;
+mod frontend;
 mod heredoc;
 mod json;
 mod mount;
@@ -31,6 +33,8 @@ use crate::text::{
 };
 use dispatch::{Parsed, may_hold_heredocs, parse_statement};
 use error::{ParseError, ParseErrorKind};
+use frontend::foreign_frontend;
+pub(crate) use heredoc::is_heredoc;
 use heredoc::{HeredocError, read_heredocs};
 use statement::Statement;
 
@@ -54,7 +58,15 @@ pub fn parse(source: &str, file: FileId) -> (Option<Dockerfile>, Vec<Diagnostic>
     }
     let mut parser = Parser::new(LogicalReader::new(source, file));
     parser.run();
-    parser.finish()
+    let asked = parser.tree.directives.syntax.as_ref().map(|word| word.value.as_str());
+    let foreign = foreign_frontend(source, asked);
+    let (tree, mut problems) = parser.finish();
+    if let (Some(image), Some(first)) = (foreign, problems.iter_mut().find(|p| p.is_error())) {
+        let hint =
+            format!("the file asks for the frontend `{image}`; Karman reads Dockerfiles only");
+        *first = first.clone().with_hint(hint);
+    }
+    (tree, problems)
 }
 
 /// Reads an `ONBUILD` trigger of a base image: one instruction with its heredocs, in a file of its
@@ -146,6 +158,9 @@ impl<'a> Parser<'a> {
         if found.repeated {
             let kind = ParseErrorKind::RepeatedDirective(found.name.as_str());
             return self.fail(ParseError::new(kind, span));
+        }
+        if !found.is_heeded {
+            return;
         }
         let directives = &mut self.tree.directives;
         match found.name {

@@ -33,7 +33,10 @@ pub(super) fn expose(statement: &Statement<'_>) -> Result<InstructionKind, Parse
         return Err(statement.error(ParseErrorKind::AtLeastOneArgument("EXPOSE")));
     }
     Flags::parse(statement, &[])?;
-    Ok(InstructionKind::Expose(words.into_iter().map(|range| statement.word(range)).collect()))
+    let mut words: Vec<Word> = words.into_iter().map(|range| statement.word(range)).collect();
+    // BuildKit sorts the words as they are written; the history shows them in this order.
+    words.sort_by(|a, b| a.value.cmp(&b.value));
+    Ok(InstructionKind::Expose(words))
 }
 
 /// The argument of an instruction that takes the whole line.

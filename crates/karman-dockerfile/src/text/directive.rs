@@ -47,6 +47,9 @@ pub(crate) struct FoundDirective {
     pub(crate) value_range: (usize, usize),
     /// Whether one of that name came before.
     pub(crate) repeated: bool,
+    /// Whether it has an effect: BuildKit looks for `syntax` and `check` in lines that begin with
+    /// `#`, and stops at the first that does not, while `escape` may be indented.
+    pub(crate) is_heeded: bool,
 }
 
 /// Reads directives line by line until the first line that is none.
@@ -54,6 +57,7 @@ pub(crate) struct FoundDirective {
 pub(crate) struct DirectiveReader {
     done: bool,
     after_shebang: bool,
+    after_indent: bool,
     lines: usize,
     seen: Vec<DirectiveName>,
 }
@@ -74,14 +78,16 @@ impl DirectiveReader {
             self.done = true;
             return None;
         };
-        if self.after_shebang && name == DirectiveName::Escape {
-            self.done = true;
+        self.after_indent |= !line.text.starts_with('#');
+        let repeated = self.seen.contains(&name);
+        self.seen.push(name);
+        if self.after_shebang && (repeated || name == DirectiveName::Escape) {
+            self.done |= repeated;
             return None;
         }
         let start = line.start + (value.as_ptr() as usize - line.text.as_ptr() as usize);
-        let repeated = self.seen.contains(&name);
-        self.seen.push(name);
         Some(FoundDirective {
+            is_heeded: name == DirectiveName::Escape || !self.after_indent,
             name,
             value: value.to_owned(),
             value_range: (start, start + value.len()),
@@ -114,6 +120,7 @@ mod tests {
         let mut reader = DirectiveReader::default();
         PhysicalLines::new(source)
             .filter_map(|line| reader.read(&line))
+            .filter(|d| d.is_heeded)
             .map(|d| (d.name.as_str(), d.value))
             .collect()
     }
@@ -123,13 +130,23 @@ mod tests {
         let table: &[(&str, &[(&str, &str)])] = &[
             ("# syntax=a/b:1\n# escape=`\n", &[("syntax", "a/b:1"), ("escape", "`")]),
             ("#SYNTAX = x y \n", &[("syntax", "x y")]),
-            ("   # Check=skip=all\n", &[("check", "skip=all")]),
+            ("# Check=skip=all\n", &[("check", "skip=all")]),
+            ("   # escape=`\n", &[("escape", "`")]),
+            ("   # check=skip=all\n", &[]),
+            ("   # escape=`\n# syntax=x\n", &[("escape", "`")]),
+            ("# syntax=x\n\t# escape=`\n", &[("syntax", "x"), ("escape", "`")]),
+            ("#\tsyntax\t=\tx\r\n", &[("syntax", "x")]),
+            ("# 1syntax=x\n# syntax=y\n", &[]),
+            ("# syntax x\n# syntax=y\n", &[]),
+            ("//syntax=x\n# syntax=y\n", &[]),
             ("\n# escape=`\n", &[]),
             ("# a comment\n# escape=`\n", &[]),
             ("# unknown=1\n# escape=`\n", &[]),
             ("# escape=\n# syntax=x\n", &[]),
             ("#!/usr/bin/env karman\n# syntax=x\n", &[("syntax", "x")]),
-            ("#!/bin/x\n# escape=`\n# syntax=x\n", &[]),
+            ("#!/bin/x\n# escape=`\n# syntax=x\n", &[("syntax", "x")]),
+            ("#!/bin/x\n# syntax=x\n# syntax=y\n# check=z\n", &[("syntax", "x")]),
+            ("# syntax=x\n#!/bin/x\n# check=z\n", &[("syntax", "x")]),
             ("FROM a\n# syntax=x\n", &[]),
         ];
         for (source, expect) in table {
