@@ -34,7 +34,7 @@ enum Command {
     /// Show and prune what the store keeps
     #[command(subcommand)]
     Cache(cache::Command),
-    /// Resolve the constraints of an OpenStack series
+    /// Resolve, explain, check and fix the constraints of an OpenStack series
     #[command(subcommand)]
     Constraints(constraints::Command),
     /// Tell what this host can do, and how to fix what it cannot

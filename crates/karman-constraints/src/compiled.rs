@@ -1,6 +1,6 @@
 //! Pinned lines: what `uv pip compile` prints, and what `upper-constraints.txt` holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::PackageName;
 use crate::requirement::{Requirement, RequirementError};
@@ -66,6 +66,23 @@ impl Pins {
     /// All of them, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&PackageName, &[Pin])> {
         self.0.iter().map(|(name, pins)| (name, pins.as_slice()))
+    }
+
+    /// The same without some distributions.
+    #[must_use]
+    pub fn without(&self, names: &BTreeSet<PackageName>) -> Self {
+        let kept = self.0.iter().filter(|(name, _)| !names.contains(*name));
+        Self(kept.map(|(name, pins)| (name.clone(), pins.clone())).collect())
+    }
+
+    /// Puts `pins` in the place of those of `package`; none removes it.
+    pub(crate) fn set(&mut self, package: PackageName, mut pins: Vec<Pin>) {
+        pins.sort();
+        if pins.is_empty() {
+            self.0.remove(&package);
+        } else {
+            self.0.insert(package, pins);
+        }
     }
 
     /// How many distributions there are.

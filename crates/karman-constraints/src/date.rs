@@ -30,6 +30,33 @@ impl Date {
     }
 }
 
+impl Date {
+    /// The day of a time in seconds since 1970 (UTC), as civil calendars count; `None` after 9999.
+    pub fn of_unix_seconds(seconds: u64) -> Option<Self> {
+        let mut days = seconds / 86_400;
+        let mut year: u16 = 1970;
+        loop {
+            let length = (1..=12).map(|month| u64::from(days_in(year, month))).sum::<u64>();
+            if days < length {
+                break;
+            }
+            days -= length;
+            year = Some(year + 1).filter(|y| *y <= 9999)?;
+        }
+        let mut month: u16 = 1;
+        while days >= u64::from(days_in(year, month)) {
+            days -= u64::from(days_in(year, month));
+            month += 1;
+        }
+        Some(Self { year, month: u8::try_from(month).ok()?, day: u8::try_from(days + 1).ok()? })
+    }
+
+    /// The first second of the day in RFC 3339.
+    pub fn first_second(self) -> String {
+        format!("{self}T00:00:00Z")
+    }
+}
+
 impl FromStr for Date {
     type Err = DateError;
 
@@ -83,6 +110,19 @@ mod tests {
             date("2026-04-15").expect("a date").last_second(),
             "2026-04-15T23:59:59Z".to_owned()
         );
+    }
+
+    #[test]
+    fn seconds_since_1970_have_a_day() {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (86_399, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (1_795_996_800, "2026-11-30"),
+        ] {
+            assert_eq!(Date::of_unix_seconds(seconds).expect("a day").to_string(), day);
+        }
+        assert_eq!(Date::of_unix_seconds(u64::MAX), None);
     }
 
     #[test]

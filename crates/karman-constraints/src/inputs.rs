@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::series::{Override, Series, Service};
-use crate::{PackageName, PythonVersion};
+use crate::{PackageName, Pins, PythonVersion, Requirement, Specifiers};
 
 const REQUIREMENTS: &str = "requirements.in";
 const CONSTRAINTS: &str = "constraints.txt";
@@ -14,7 +14,7 @@ const OVERRIDES: &str = "overrides.txt";
 pub struct ResolverInputs {
     /// Every requirement of every service; the services' distributions pinned exactly.
     pub requirements: String,
-    /// Caps, and overrides that are not forced.
+    /// Caps, overrides that are not forced, and the pins that hold already.
     pub constraints: String,
     /// Forced overrides (uv's `--overrides`: they replace what packages ask for), where there are any.
     /// Whoever installs under the constraints must hand this to uv too (`UV_OVERRIDE`): without it
@@ -54,55 +54,64 @@ pub struct LockScript {
 }
 
 impl Series {
-    /// The inputs of the resolver. Deterministic.
-    pub fn resolver_inputs(&self) -> ResolverInputs {
+    /// The inputs of the resolver for the whole fleet, under the pins `held`. Deterministic.
+    pub fn resolver_inputs(&self, held: Option<&Pins>) -> ResolverInputs {
+        self.inputs(self.requirements(), held)
+    }
+
+    fn inputs(&self, requirements: String, held: Option<&Pins>) -> ResolverInputs {
         let line =
             |o: &Override| format!("{}{}  # {}\n", o.package, o.version, o.advisories.join(", "));
         let caps = self.caps.iter().map(|c| format!("{}{}  # cap\n", c.package, c.version));
         let floors = self.overrides.iter().filter(|o| !o.force).map(line);
         let forced: String = self.overrides.iter().filter(|o| o.force).map(line).collect();
+        let held_lines = held.into_iter().flat_map(Pins::iter).flat_map(|(name, pins)| {
+            pins.iter().map(move |pin| {
+                let marker = pin.marker.as_ref().map(|m| format!(" ; {m}")).unwrap_or_default();
+                format!("{name}==={}{marker}\n", pin.version)
+            })
+        });
         ResolverInputs {
-            requirements: self.requirements(),
-            constraints: caps.chain(floors).collect(),
+            requirements,
+            constraints: caps.chain(floors).chain(held_lines).collect(),
             overrides: Some(forced).filter(|text| !text.is_empty()),
-            uv_args: self.cutoff_args(),
+            uv_args: self.cutoff_args(held),
             pythons: self.pythons.clone(),
         }
     }
 
-    /// Files and commands that resolve the fleet. Every command prints one resolution to stdout, for
-    /// [`parse_compiled`](crate::parse_compiled).
-    pub fn lock_script(&self) -> LockScript {
-        let inputs = self.resolver_inputs();
-        let commands = inputs
-            .pythons
-            .iter()
-            .map(|&python| LockCommand { python, argv: compile_argv(&inputs, python) })
-            .collect();
-        let mut files = vec![
-            LockFile { name: REQUIREMENTS, contents: inputs.requirements },
-            LockFile { name: CONSTRAINTS, contents: inputs.constraints },
-        ];
-        files.extend(inputs.overrides.map(|contents| LockFile { name: OVERRIDES, contents }));
-        LockScript { files, commands }
+    /// Files and commands that resolve the fleet, under the pins `held`. Every command prints one
+    /// resolution to stdout, for [`parse_compiled`](crate::parse_compiled) and
+    /// [`record`](crate::record()).
+    pub fn lock_script(&self, held: Option<&Pins>) -> LockScript {
+        script(self.resolver_inputs(held))
+    }
+
+    /// Files and commands that resolve the image of one service alone under `pins`: what
+    /// `upper-constraints.txt` is for.
+    pub fn image_script(&self, service: &Service, pins: &Pins) -> LockScript {
+        let mut requirements = self.base_lines();
+        requirements += &service_lines(service);
+        script(self.inputs(requirements, Some(pins)))
     }
 
     fn requirements(&self) -> String {
+        self.base_lines() + &self.services.iter().map(service_lines).collect::<String>()
+    }
+
+    fn base_lines(&self) -> String {
         let mut out = String::from("# every virtual environment\n");
         for requirement in &self.base {
             out += &(requirement.line() + "\n");
         }
-        for service in &self.services {
-            out += &format!("# {} {}\n", service.name, service.version);
-            for requirement in &service.requirements {
-                out += &(service.line_of(requirement) + "\n");
-            }
-        }
         out
     }
 
-    fn cutoff_args(&self) -> Vec<String> {
+    fn cutoff_args(&self, held: Option<&Pins>) -> Vec<String> {
         let mut exempt: BTreeMap<&PackageName, String> = BTreeMap::new();
+        for (package, _) in held.into_iter().flat_map(Pins::iter) {
+            exempt.insert(package, "false".to_owned());
+        }
         for bound in &self.overrides {
             // `false` lifts the cut-off (uv's PackageExcludeNewer::Disabled). A range that is exempt
             // without a date would give another answer every week.
@@ -125,12 +134,36 @@ impl Series {
 }
 
 impl Service {
-    fn line_of(&self, requirement: &crate::Requirement) -> String {
+    /// One of its requirements as it is installed: the service's own distribution at its version.
+    pub fn pinned(&self, requirement: &Requirement) -> Requirement {
+        let mut requirement = requirement.clone();
         if requirement.name == self.distribution {
-            return requirement.line_with(&format!("=={}", self.version));
+            requirement.specifiers = Specifiers::exactly(&self.version);
         }
-        requirement.line()
+        requirement
     }
+}
+
+fn service_lines(service: &Service) -> String {
+    let mut out = format!("# {} {}\n", service.name, service.version);
+    for requirement in &service.requirements {
+        out += &(service.pinned(requirement).line() + "\n");
+    }
+    out
+}
+
+fn script(inputs: ResolverInputs) -> LockScript {
+    let commands = inputs
+        .pythons
+        .iter()
+        .map(|&python| LockCommand { python, argv: compile_argv(&inputs, python) })
+        .collect();
+    let mut files = vec![
+        LockFile { name: REQUIREMENTS, contents: inputs.requirements },
+        LockFile { name: CONSTRAINTS, contents: inputs.constraints },
+    ];
+    files.extend(inputs.overrides.map(|contents| LockFile { name: OVERRIDES, contents }));
+    LockScript { files, commands }
 }
 
 fn compile_argv(inputs: &ResolverInputs, python: PythonVersion) -> Vec<String> {
@@ -138,11 +171,16 @@ fn compile_argv(inputs: &ResolverInputs, python: PythonVersion) -> Vec<String> {
         "uv",
         "pip",
         "compile",
-        "--quiet",
+        // What it decides by is recorded from its log; see `record`.
+        "--verbose",
+        "--color",
+        "never",
+        "--no-progress",
         // The answer depends on the series alone, not on a uv.toml of the machine.
         "--no-config",
         "--no-header",
-        "--no-annotate",
+        "--annotation-style",
+        "line",
         "--strip-extras",
         "--constraints",
         CONSTRAINTS,

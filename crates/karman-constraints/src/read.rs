@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use karman_diag::{Diagnostic, FileId, Span};
 use toml::de::DeTable;
 
-use crate::series::{Cap, Override, Series, Service};
+use crate::accepted::{ACCEPTED_KEYS, read_accepted};
+use crate::series::{Cap, Imported, Override, Series, Service};
 use crate::table::{Complaints, Table, Text};
 use crate::version::{check_version, same_version};
 use crate::{Date, PackageName, PythonVersion, Requirement, Specifiers};
@@ -13,7 +14,9 @@ use crate::{Date, PackageName, PythonVersion, Requirement, Specifiers};
 /// A longer file is refused before it is read: the fleet's is a few kilobytes.
 pub const MAX_SERIES_BYTES: usize = 1 << 20;
 
-const TOP_KEYS: [&str; 7] = ["series", "python", "cutoff", "base", "services", "caps", "overrides"];
+const TOP_KEYS: [&str; 9] =
+    ["series", "python", "cutoff", "base", "imported", "services", "caps", "overrides", "accepted"];
+const IMPORTED_KEYS: [&str; 2] = ["from", "sha256"];
 const SERVICE_KEYS: [&str; 3] = ["version", "requirements", "distribution"];
 const CAP_KEYS: [&str; 3] = ["package", "version", "reason"];
 const OVERRIDE_KEYS: [&str; 7] =
@@ -59,10 +62,38 @@ fn read_series(top: &Table<'_>, complaints: &mut Complaints) -> Option<Series> {
         let table = Table::open(table, "an override", span, &OVERRIDE_KEYS, complaints);
         overrides.extend(read_override(&table, cutoff, complaints));
     }
+    let mut accepted = Vec::new();
+    for (table, span) in top.tables("accepted", complaints) {
+        let table = Table::open(table, "an accepted risk", span, &ACCEPTED_KEYS, complaints);
+        accepted.extend(read_accepted(&table, complaints));
+    }
+    let imported = read_imported(top, complaints);
     let base = base.into_iter().map(|(requirement, _)| requirement).collect();
-    let series = Series { name: name?, pythons, cutoff: cutoff?, base, services, caps, overrides };
+    let (name, cutoff) = (name?, cutoff?);
+    let series =
+        Series { name, pythons, cutoff, base, services, caps, overrides, accepted, imported };
     check_pins(&series, complaints);
     Some(series)
+}
+
+fn read_imported(top: &Table<'_>, complaints: &mut Complaints) -> Option<Imported> {
+    let value = top.value("imported")?;
+    let span = complaints.span(value.span());
+    let Some(table) = value.get_ref().as_table() else {
+        complaints.error("`imported` must be a table", span);
+        return None;
+    };
+    let table = Table::open(table, "`imported`", span, &IMPORTED_KEYS, complaints);
+    let from = table.required("from", complaints);
+    let sha256 = table.required("sha256", complaints)?;
+    let digit = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
+    if sha256.value.len() != 64 || !sha256.value.bytes().all(digit) {
+        let message = format!("`{}` is not a SHA-256", sha256.value);
+        complaints.error_with_hint(message, sha256.span, "`karman constraints import` writes it");
+        return None;
+    }
+    let span = sha256.span;
+    Some(Imported { from: from?.value, sha256: sha256.value, span })
 }
 
 fn series_name(text: Text, complaints: &mut Complaints) -> Option<String> {
@@ -201,19 +232,18 @@ fn read_advisories(table: &Table<'_>, complaints: &mut Complaints) -> Vec<String
             "name what it mends, such as `advisories = [\"CVE-2026-21441\"]`; a bound for another reason is a cap",
         );
     }
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    for text in &texts {
-        let upper = text.value.starts_with(|c: char| c.is_ascii_uppercase());
-        if !upper || !text.value.contains('-') || !text.value.chars().all(plain) {
-            let message = format!("`{}` is not the identifier of an advisory", text.value);
-            complaints.error_with_hint(
-                message,
-                text.span,
-                "such as `CVE-2026-21441` or `PYSEC-2026-1`",
-            );
-        }
-    }
+    texts.iter().for_each(|text| check_advisory(text, complaints));
     texts.into_iter().map(|text| text.value).collect()
+}
+
+pub(crate) fn check_advisory(text: &Text, complaints: &mut Complaints) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let upper = text.value.starts_with(|c: char| c.is_ascii_uppercase());
+    if !upper || !text.value.contains('-') || !text.value.chars().all(plain) {
+        let message = format!("`{}` is not the identifier of an advisory", text.value);
+        let hint = "such as `CVE-2026-21441` or `PYSEC-2026-1`";
+        complaints.error_with_hint(message, text.span, hint);
+    }
 }
 
 /// Two pins of one distribution, and bounds that no pin can satisfy, are found before uv looks.
@@ -243,7 +273,7 @@ fn bounds(series: &Series) -> impl Iterator<Item = (&'static str, &PackageName, 
     caps.chain(series.overrides.iter().map(|o| ("override", &o.package, &o.version)))
 }
 
-fn package(table: &Table<'_>, complaints: &mut Complaints) -> Option<PackageName> {
+pub(crate) fn package(table: &Table<'_>, complaints: &mut Complaints) -> Option<PackageName> {
     let text = table.required("package", complaints)?;
     complaints.take(text.value.parse(), text.span)
 }
@@ -264,18 +294,26 @@ fn specifiers(table: &Table<'_>, complaints: &mut Complaints) -> Option<(Specifi
     Some((specifiers, text.span))
 }
 
-/// A reason becomes a comment of one line.
 fn reason(table: &Table<'_>, complaints: &mut Complaints) -> Option<String> {
-    let text = table.required("reason", complaints)?;
+    sentence(table, "reason", complaints)
+}
+
+/// A text that must be there; it becomes a comment of one line.
+pub(crate) fn sentence(
+    table: &Table<'_>,
+    key: &str,
+    complaints: &mut Complaints,
+) -> Option<String> {
+    let text = table.required(key, complaints)?;
     let line = text.value.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.is_empty() || line.contains(char::is_control) {
-        complaints.error("`reason` must be a sentence", text.span);
+        complaints.error(format!("`{key}` must be a sentence"), text.span);
         return None;
     }
     Some(line)
 }
 
-fn date(text: &Text, complaints: &mut Complaints) -> Option<Date> {
+pub(crate) fn date(text: &Text, complaints: &mut Complaints) -> Option<Date> {
     complaints.take(text.value.parse(), text.span)
 }
 

@@ -2,18 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{PackageName, Pin, Resolution, Series};
+use crate::{PackageName, Pin, Pins, Resolution, Series};
 
 /// The file: what made it and what bounds it, then `name===version` sorted by name. A line has a
-/// `python_version` marker only where the Pythons differ. Deterministic.
-pub fn render(series: &Series, resolutions: &[Resolution]) -> String {
+/// `python_version` marker only where the Pythons differ. Pins that were imported (`held`) stand as
+/// they are, with their own markers. Deterministic.
+pub fn render(series: &Series, held: Option<&Pins>, resolutions: &[Resolution]) -> String {
     let mut out = header(series);
     let mut names: BTreeSet<&PackageName> = BTreeSet::new();
+    names.extend(held.into_iter().flat_map(Pins::iter).map(|(name, _)| name));
     for resolution in resolutions {
         names.extend(resolution.pins.iter().map(|(name, _)| name));
     }
     for name in names {
-        for line in lines(name, resolutions) {
+        let own = held.map(|pins| pins.get(name)).unwrap_or_default();
+        let lines = if own.is_empty() {
+            lines(name, resolutions)
+        } else {
+            own.iter().map(|pin| line(name, pin, None)).collect()
+        };
+        for line in lines {
             out += &line;
             out.push('\n');
         }
@@ -30,10 +38,19 @@ fn header(series: &Series) -> String {
         pythons.join(", "),
         series.cutoff
     );
+    if let Some(imported) = &series.imported {
+        out += &format!("# imported from {}, sha256 {}\n", imported.from, imported.sha256);
+    }
     for service in &series.services {
         let (name, version) = (&service.distribution, &service.version);
         out += &format!("# service {}: {name} {version}\n", service.name);
     }
+    out + &bound_lines(series)
+}
+
+/// A comment for every override and cap.
+pub(crate) fn bound_lines(series: &Series) -> String {
+    let mut out = String::new();
     for o in &series.overrides {
         let ids = o.advisories.join(", ");
         let forced = if o.force { " (forced)" } else { "" };
@@ -65,7 +82,8 @@ fn lines(name: &PackageName, resolutions: &[Resolution]) -> Vec<String> {
     sorted.into_iter().flat_map(of).collect()
 }
 
-fn line(name: &PackageName, pin: &Pin, python: Option<&str>) -> String {
+/// One line without its end.
+pub(crate) fn line(name: &PackageName, pin: &Pin, python: Option<&str>) -> String {
     let marker = match (&pin.marker, python) {
         (Some(own), Some(python)) => format!(";({own}) and {python}"),
         (Some(marker), None) => format!(";{marker}"),

@@ -2,7 +2,7 @@
 
 use karman_diag::{Diagnostic, Span};
 
-use crate::{Date, PackageName, PythonVersion, Requirement, Specifiers};
+use crate::{Accepted, Date, PackageName, PythonVersion, Requirement, Specifiers};
 
 /// One release of the fleet, as `constraints/<series>.toml` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,21 @@ pub struct Series {
     pub caps: Vec<Cap>,
     /// Bounds that security asks for, in the order of the file.
     pub overrides: Vec<Override>,
+    /// Risks that are accepted for a while, in the order of the file.
+    pub accepted: Vec<Accepted>,
+    /// The constraints file of somebody else that the fleet starts from, where it does.
+    pub imported: Option<Imported>,
+}
+
+/// A constraints file that was imported; its text lies beside the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The file or URL it came from.
+    pub from: String,
+    /// SHA-256 of its bytes, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Where `sha256` stands.
+    pub span: Span,
 }
 
 /// One image's worth of Python.
@@ -73,10 +88,12 @@ pub struct Override {
 }
 
 impl Series {
-    /// A warning for every override whose day has passed on `today`.
+    /// A warning for every override whose day has passed on `today`, and an error for every accepted
+    /// risk.
     pub fn expired(&self, today: Date) -> Vec<Diagnostic> {
         let gone = |o: &&Override| o.expires.is_some_and(|last| last < today);
-        self.overrides
+        let mut out: Vec<Diagnostic> = self
+            .overrides
             .iter()
             .filter(gone)
             .map(|o| {
@@ -85,6 +102,8 @@ impl Series {
                     .with_code("OverrideExpired")
                     .with_hint("remove it where the resolution holds the fix without it, or set a later `expires`")
             })
-            .collect()
+            .collect();
+        out.extend(crate::accepted::expired(self, today));
+        out
     }
 }

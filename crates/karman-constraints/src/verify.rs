@@ -1,5 +1,7 @@
 //! A resolution against the series it was made for.
 
+use std::collections::BTreeSet;
+
 use karman_diag::{Diagnostic, Span};
 
 use crate::version::same_version;
@@ -62,9 +64,7 @@ pub fn verify(series: &Series, resolutions: &[Resolution]) -> Vec<Diagnostic> {
 
 /// Hints for people whose resolution failed: the bounds of the series that `uv`'s words mention.
 pub fn failure_hints(series: &Series, stderr: &str) -> Vec<String> {
-    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let said: Vec<PackageName> =
-        stderr.split(|c| !word(c)).filter_map(|w| w.trim_end_matches('.').parse().ok()).collect();
+    let said = mentioned(stderr);
     let mut hints = Vec::new();
     for cap in series.caps.iter().filter(|c| said.contains(&c.package)) {
         hints.push(format!(
@@ -87,6 +87,12 @@ pub fn failure_hints(series: &Series, stderr: &str) -> Vec<String> {
         }
     }
     hints
+}
+
+/// Every word of `text` that could be a distribution's name, sorted.
+pub fn mentioned(text: &str) -> BTreeSet<PackageName> {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.split(|c| !word(c)).filter_map(|w| w.trim_end_matches('.').parse().ok()).collect()
 }
 
 fn check_bound(

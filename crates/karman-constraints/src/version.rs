@@ -37,6 +37,11 @@ pub enum VersionError {
 }
 
 impl Specifiers {
+    /// `==version`; nothing where it is no version.
+    pub(crate) fn exactly(version: &str) -> Self {
+        format!("=={version}").parse().unwrap_or_default()
+    }
+
     /// The specifiers without white space.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -112,6 +117,14 @@ pub(crate) fn check_version(text: &str) -> Result<(), VersionError> {
     match Version::from_str(text) {
         Ok(_) if plain => Ok(()),
         _ => Err(VersionError::Version(text.to_owned())),
+    }
+}
+
+/// Whether `a` is a later version than `b`; no where one of them is no version.
+pub(crate) fn newer(a: &str, b: &str) -> bool {
+    match (Version::from_str(a), Version::from_str(b)) {
+        (Ok(x), Ok(y)) => x > y,
+        _ => false,
     }
 }
 

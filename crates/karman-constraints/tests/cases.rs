@@ -1,69 +1,77 @@
-//! Runs `tests/cases/**/*.case`: a series and what uv answered in, files or diagnostics out.
+//! Runs `tests/cases/**/*.case`: a series, pins, advisories and what uv answered in; files, reports or
+//! diagnostics out.
+
+mod subjects;
 
 use std::path::Path;
 
-use karman_constraints::{
-    PinsError, Resolution, Series, diff, failure_hints, parse, parse_compiled, render, render_diff,
-    verify,
-};
+use karman_constraints::{Series, parse};
 use karman_diag::{Diagnostic, SourceMap, render as render_diagnostic};
 use karman_testing::{Case, run_cases};
+
+/// The series of cases that are about something else.
+const SERIES: &str = r#"series = "2026.1"
+python = ["3.13"]
+cutoff = "2026-04-15"
+base = ["cryptography"]
+[services.keystone]
+version = "29.1.0"
+requirements = ["keystone[ldap]"]
+[services.nova]
+version = "33.0.2"
+requirements = ["nova"]
+"#;
 
 #[test]
 fn cases() {
     run_cases(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"), run);
 }
 
+/// A case with the series it is about.
+struct Subject<'a> {
+    case: &'a Case,
+    text: &'a str,
+    series: Series,
+    sources: SourceMap,
+}
+
 fn run(case: &Case) -> String {
-    if case.section("expect").is_some_and(|s| s.value == "diff") {
-        return compared(case).unwrap_or_else(|error| format!("{error}\n"));
-    }
+    let expected = case.section("expect").map_or("", |s| s.value.as_str());
     let mut sources = SourceMap::new();
-    let text = case.body("series");
+    let text = case.section("series").map_or(SERIES, |s| s.body.as_str());
     let file = sources.add("constraints/2026.1.toml", text);
     let (series, diagnostics) = parse(file, text);
     let problems = rendered(&diagnostics, &sources);
     match series {
-        Some(series) => problems + &answer(case, &series, &sources),
+        Some(series) => problems + &answer(expected, &Subject { case, text, series, sources }),
         None => problems,
     }
 }
 
-fn answer(case: &Case, series: &Series, sources: &SourceMap) -> String {
-    match case.section("expect").map_or("", |s| &s.value) {
-        "lock" => lock(series),
-        "render" => render(series, &resolutions(case)),
-        "verify" => rendered(&verify(series, &resolutions(case)), sources),
-        "hints" => failure_hints(series, case.body("stderr")).join("\n"),
-        "expired" => {
-            let today = case.section("today").expect("a `today`").value.parse().expect("a date");
-            rendered(&series.expired(today), sources)
-        }
-        _ => "ok\n".to_owned(),
+fn answer(expected: &str, subject: &Subject<'_>) -> String {
+    match expected {
+        "lock" => subjects::lock::script(subject),
+        "image" => subjects::lock::image(subject),
+        "render" => subjects::lock::render(subject),
+        "verify" => subjects::lock::verify(subject),
+        "hints" => subjects::lock::hints(subject),
+        "record" => subjects::lock::record(subject),
+        "expired" => subjects::lock::expired(subject),
+        "diff" => subjects::lock::diff(subject),
+        "import" => subjects::lock::import(subject),
+        "graph" => subjects::lock::graph(subject),
+        "affected" => subjects::check::affected(subject),
+        "check" => subjects::check::text(subject),
+        "check-json" => subjects::check::json(subject),
+        "plan" => subjects::check::plan(subject),
+        "blockers" => subjects::check::blockers(subject),
+        "explain" => subjects::check::explain(subject),
+        "edit" => subjects::check::edit(subject),
+        "why" => subjects::check::why(subject),
+        "vex" => subjects::check::vex(subject),
+        "diagnostics" => "ok\n".to_owned(),
+        other => panic!("{}: nothing answers `{other}`", subject.case.title),
     }
-}
-
-fn lock(series: &Series) -> String {
-    let script = series.lock_script();
-    let files = script.files.iter().map(|f| format!("== {}\n{}", f.name, f.contents));
-    let commands =
-        script.commands.iter().map(|c| format!("== Python {}\n{}\n", c.python, c.argv.join("\n")));
-    files.chain(commands).collect()
-}
-
-fn resolutions(case: &Case) -> Vec<Resolution> {
-    let compiled = case.sections.iter().filter(|s| s.name == "compiled");
-    compiled
-        .map(|s| Resolution {
-            python: s.value.parse().expect("a Python version"),
-            pins: parse_compiled(&s.body).expect("pins"),
-        })
-        .collect()
-}
-
-fn compared(case: &Case) -> Result<String, PinsError> {
-    let (old, new) = (parse_compiled(case.body("old"))?, parse_compiled(case.body("new"))?);
-    Ok(render_diff(&diff(&old, &new)))
 }
 
 fn rendered(diagnostics: &[Diagnostic], sources: &SourceMap) -> String {

@@ -1,10 +1,13 @@
 //! The series of this repository: they are well-formed, and their pins are what `karman constraints
-//! lock` wrote for them. With `KARMAN_TEST_UV` naming a uv program, they are also resolved anew.
+//! lock` wrote for them. With `KARMAN_TEST_UV` naming a uv program, they are also resolved anew from
+//! PyPI, and the requirement graph is recorded anew.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use karman_constraints::{Resolution, Series, parse, parse_compiled, render, verify};
+use karman_constraints::{
+    Requirements, Resolution, Series, Told, parse, parse_compiled, record, render, verify,
+};
 use karman_diag::{Diagnostic, SourceMap, render as render_diagnostic};
 
 fn constraints_dir() -> PathBuf {
@@ -52,11 +55,40 @@ fn every_series_is_well_formed_and_its_pins_are_up_to_date() {
         let resolutions = [Resolution { python, pins }];
         let problems = verify(&series, &resolutions);
         assert!(problems.is_empty(), "{}", rendered(&problems, &sources));
-        let written = render(&series, &resolutions);
+        let written = render(&series, None, &resolutions);
         // The first line that differs says more than two whole files.
         let stale = written.lines().zip(text.lines()).find(|(new, old)| new != old);
         assert_eq!(stale, None, "`karman constraints lock {}` writes something else", series.name);
         assert_eq!(written.len(), text.len(), "one of them is longer");
+    }
+}
+
+#[test]
+fn the_requirement_graph_of_every_series_fits_its_pins() {
+    for (series, _) in all_series() {
+        let dir = constraints_dir().join(&series.name);
+        let Ok(text) = std::fs::read_to_string(dir.join("requirements.json")) else {
+            eprintln!("SKIP graph of {}: not locked yet", series.name);
+            continue;
+        };
+        let graph = Requirements::parse(&text).expect("a graph");
+        assert_eq!(graph.render(), text, "it is written as `lock` writes it");
+        let pins = std::fs::read_to_string(dir.join("upper-constraints.txt")).expect("pins");
+        let pins = parse_compiled(&pins).expect("pins");
+        for (name, node) in graph.pythons.values().flatten() {
+            assert!(pins.get(name).iter().any(|p| p.version == node.version), "{name}");
+            for requirement in &node.requires {
+                let found = pins.get(&requirement.name);
+                let holds = |v: &str| {
+                    requirement.specifiers.is_empty() || requirement.specifiers.contains(v)
+                };
+                assert!(found.iter().any(|p| holds(&p.version)), "{name}: {}", requirement.line());
+            }
+        }
+        // Every pin is there because some service, or every image, asks for it.
+        for (name, _) in pins.iter() {
+            assert!(!graph.chains(&series, name).is_empty(), "nothing leads to {name}");
+        }
     }
 }
 
@@ -68,7 +100,8 @@ fn uv_resolves_every_series() {
     };
     for (series, sources) in all_series() {
         let dir = tempfile::tempdir().expect("a directory");
-        let script = series.lock_script();
+        let mut answers = Vec::new();
+        let script = series.lock_script(None);
         for file in &script.files {
             std::fs::write(dir.path().join(file.name), &file.contents).expect("writes");
         }
@@ -84,11 +117,23 @@ fn uv_resolves_every_series() {
             let pins = parse_compiled(&text).expect("pins");
             assert!(pins.len() > 50, "{text}");
             resolutions.push(Resolution { python: command.python, pins });
+            let log = String::from_utf8_lossy(&output.stderr).into_owned();
+            answers.push((command.python, text, log));
         }
         let problems = verify(&series, &resolutions);
         assert!(problems.is_empty(), "{}", rendered(&problems, &sources));
+        let told: Vec<Told<'_>> = answers
+            .iter()
+            .map(|(python, answer, log)| Told { python: *python, answer, log })
+            .collect();
+        let recorded = record(&series, None, &resolutions, &told);
+        assert_eq!(recorded.untold, Vec::<String>::new(), "uv's log is read");
+        let graph = constraints_dir().join(&series.name).join("requirements.json");
+        let graph = std::fs::read_to_string(graph).unwrap_or_default();
+        let same = recorded.requirements.render() == graph;
+        assert!(same, "`karman constraints lock {}` records another graph", series.name);
         if let Some(dest) = std::env::var_os("KARMAN_TEST_UV_OUT") {
-            std::fs::write(dest, render(&series, &resolutions)).expect("writes");
+            std::fs::write(dest, render(&series, None, &resolutions)).expect("writes");
         }
     }
 }
