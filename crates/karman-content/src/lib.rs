@@ -15,6 +15,7 @@
 //!   locks/lease-<process>-<n>  locked while the lease is held; lists what must not be removed
 //!   locks/gc                shared while a lease grows, exclusive while garbage is chosen
 //!   locks/name-<hash>       advisory locks by name
+//!   advisories/             archives that `karman constraints check` downloaded; nobody else looks there
 //! ```
 //!
 //! # Rules

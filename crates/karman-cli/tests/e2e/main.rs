@@ -17,6 +17,7 @@
 //! | `rootless` | the same as an ordinary user |
 //! | `inventory` | where paths came from |
 //! | `commands` | `run`, `image`, `cache` |
+//! | `resolver` | `constraints lock` in an image |
 
 mod cases;
 mod commands;
@@ -28,6 +29,7 @@ mod layout;
 mod outputs;
 mod registry;
 mod repeat;
+mod resolver;
 mod rootless;
 mod server;
 mod traceless;
@@ -42,7 +44,7 @@ use crate::lab::Lab;
 /// Tests of one module by name.
 type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
 
-const MODULES: [(&str, Tests); 9] = [
+const MODULES: [(&str, Tests); 10] = [
     ("repeat", repeat::TESTS),
     ("traceless", traceless::TESTS),
     ("crash", crash::TESTS),
@@ -52,6 +54,7 @@ const MODULES: [(&str, Tests); 9] = [
     ("rootless", rootless::TESTS),
     ("inventory", inventory::TESTS),
     ("commands", commands::TESTS),
+    ("resolver", resolver::TESTS),
 ];
 /// Builds wait for the disk as much as for cores.
 const THREADS: usize = 3;

@@ -3,6 +3,7 @@
 //! The image is the default: its Python and headers are those the fleet is built with. A uv of the
 //! host gives the same answer where nothing has to be built, and needs no image.
 
+use std::any::Any;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,6 @@ use karman_constraints::{LockCommand, LockScript, PythonVersion};
 use karman_diag::ExitCode;
 use karman_sys::program::Program;
 use karman_worker::{Engine, RunRequest};
-use tempfile::TempDir;
 
 use super::super::bake;
 use crate::driver::watched;
@@ -47,7 +47,9 @@ pub(crate) struct ResolverArgs {
 pub(crate) struct Resolver<'a> {
     context: &'a Context,
     kind: Kind,
-    scratch: TempDir,
+    scratch: PathBuf,
+    /// Removes the directory in the end.
+    _scratch: Box<dyn Any>,
 }
 
 enum Kind {
@@ -85,23 +87,27 @@ impl<'a> Resolver<'a> {
 
     /// Builds the image, where one is wanted.
     pub(crate) fn open(args: &ResolverArgs, context: &'a Context) -> Done<Self> {
-        let kind = match &args.uv {
-            Some(program) => Kind::Host(found(program, context)),
-            None => {
-                bake::run(bake::Args::of(&args.resolver), context)?;
-                Kind::Image { engine: context.open(false)?, image: args.resolver.clone() }
-            }
+        let Some(program) = &args.uv else {
+            bake::run(bake::Args::of(&args.resolver), context)?;
+            let engine = context.open(false)?;
+            let dir =
+                engine.store().temp_dir("lock").map_err(|e| Failure::host("use the store", e))?;
+            let scratch = dir.path().to_owned();
+            let kind = Kind::Image { engine, image: args.resolver.clone() };
+            return Ok(Self { context, kind, scratch, _scratch: Box::new(dir) });
         };
         let root = context.store_root(rustix::process::geteuid().is_root())?;
         let failed = |e| Failure::host("make a temporary directory below the store", e);
         std::fs::create_dir_all(&root).map_err(failed)?;
-        let scratch = tempfile::Builder::new().prefix("lock-").tempdir_in(&root).map_err(failed)?;
-        Ok(Self { context, kind, scratch })
+        let dir = tempfile::Builder::new().prefix("lock-").tempdir_in(&root).map_err(failed)?;
+        let scratch = dir.path().to_owned();
+        let kind = Kind::Host(found(program, context));
+        Ok(Self { context, kind, scratch, _scratch: Box::new(dir) })
     }
 
     /// Runs every command of `script`; the first one without a resolution ends it.
     pub(crate) fn run(&self, script: &LockScript) -> Done<Result<Vec<Answer>, Refusal>> {
-        let dir = self.scratch.path();
+        let dir = &self.scratch;
         for file in &script.files {
             write(&dir.join(file.name), &file.contents)?;
         }
@@ -134,7 +140,7 @@ impl<'a> Resolver<'a> {
             entrypoint: Some(String::new()),
             env: vec![format!("UV_CACHE_DIR={INSIDE}/{CACHE}")],
             workdir: Some(INSIDE.to_owned()),
-            volumes: vec![(self.scratch.path().to_owned(), INSIDE.to_owned(), false)],
+            volumes: vec![(self.scratch.clone(), INSIDE.to_owned(), false)],
             stdout: Some(OwnedFd::from(pipe)),
             ..RunRequest::default()
         };
@@ -151,7 +157,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn on_host(&self, program: &Path, command: &LockCommand) -> Done<(bool, String)> {
-        let dir = self.scratch.path();
+        let dir = &self.scratch;
         let program = Program::new(program)
             .args(command.argv.iter().skip(1))
             .env_all(&self.context.env.all)
