@@ -192,6 +192,19 @@ pub(crate) fn index(releases: &[Release]) -> Server {
     server
 }
 
+/// OpenStack's own constraints of 2026.1: not in this repository, but beside it, or below
+/// `KARMAN_TEST_SHARED`.
+pub(crate) fn openstack_s_own_file(test: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("KARMAN_TEST_SHARED").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let path = named.unwrap_or(beside).join("data/upper-constraints-2026.1.txt");
+    if !path.exists() {
+        eprintln!("SKIP {test}: no `{}`", path.display());
+        return None;
+    }
+    Some(path)
+}
+
 /// uv, or why there is none.
 pub(crate) fn uv(test: &str) -> Option<PathBuf> {
     let named = std::env::var_os("KARMAN_TEST_UV").map(PathBuf::from);

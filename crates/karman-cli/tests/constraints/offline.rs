@@ -1,6 +1,6 @@
 //! What needs neither a network nor uv.
 
-use crate::lab::{CRYPTOGRAPHY, Server, constraints, file, place, text};
+use crate::lab::{CRYPTOGRAPHY, Server, constraints, file, openstack_s_own_file, place, text};
 
 pub(crate) const SERIES: &str = r#"series = "2026.1"
 python = ["3.13"]
@@ -158,16 +158,9 @@ fn the_only_series_need_not_be_named() {
 
 #[test]
 fn openstack_s_own_file_is_checked() {
-    let shared = std::env::var_os("KARMAN_TEST_SHARED").map(std::path::PathBuf::from);
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    let file_of =
-        shared.unwrap_or_else(|| root.join("shared")).join("data/upper-constraints-2026.1.txt");
-    if !file_of.exists() {
-        eprintln!("SKIP openstack_s_own_file_is_checked: no `{}`", file_of.display());
-        return;
-    }
+    let Some(upper) = openstack_s_own_file("openstack_s_own_file_is_checked") else { return };
     let place = fleet("");
-    let told = constraints(&place, &format!("check --advisories osv --pins {}", file_of.display()));
+    let told = constraints(&place, &format!("check --advisories osv --pins {}", upper.display()));
     assert_eq!(told.code, 1, "{}{}", told.out, told.err);
     assert!(
         told.out.contains("cryptography 43.0.3: CVE-2024-12797 (GHSA-79v4-65xg-pq4g), low"),
@@ -175,7 +168,7 @@ fn openstack_s_own_file_is_checked() {
         told.out
     );
     assert!(told.out.contains("fixed in 44.0.1"), "{}", told.out);
-    let told = constraints(&place, &format!("import 2026.1 {}", file_of.display()));
+    let told = constraints(&place, &format!("import 2026.1 {}", upper.display()));
     assert_eq!(told.code, 0, "{}{}", told.out, told.err);
     let told = constraints(&place, "render 2026.1");
     assert!(

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use karman_testing::{Place, Told};
 
-use crate::lab::{CRYPTOGRAPHY, Release, Server, file, index, place, text, uv};
+use crate::lab::{
+    CRYPTOGRAPHY, Release, Server, file, index, openstack_s_own_file, place, text, uv,
+};
 use crate::offline::SERIES;
 
 /// A small world in which cryptography cannot be raised alone: what asks for it must move as well.
@@ -99,6 +101,8 @@ fn fix_raises_to_the_smallest_version_and_says_what_moves_with_it() {
     let before = world.read("2026.1.toml");
     let dry = world.run(&["fix", "--advisories", "osv", "--dry-run"]);
     assert_eq!(dry.code, 0, "{}{}", dry.out, dry.err);
+    let checked = world.run(&["fix", "--advisories", "osv", "--check"]);
+    assert_eq!((checked.code, &checked.out), (1, &dry.out), "{}", checked.err);
     assert_eq!(world.read("2026.1.toml"), before, "a dry run writes nothing");
     let told = world.run(&["fix", "--advisories", "osv"]);
     assert_eq!(told.code, 0, "{}{}", told.out, told.err);
@@ -191,4 +195,38 @@ fn a_fleet_that_does_not_resolve_is_told_in_uv_s_words() {
     assert!(
         !Path::new(&world.place.work().join("constraints/2026.1/upper-constraints.txt")).exists()
     );
+}
+
+/// The whole way with real facts: OpenStack's own file, PyPI, keystone and nova.
+#[test]
+fn openstack_s_own_file_is_fixed_from_pypi() {
+    const NAME: &str = "openstack_s_own_file_is_fixed_from_pypi";
+    if std::env::var_os("KARMAN_TEST_UV").is_none() {
+        eprintln!("SKIP {NAME}: KARMAN_TEST_UV is not set, so nothing is fetched from PyPI");
+        return;
+    }
+    let (Some(uv), Some(upper)) = (uv(NAME), openstack_s_own_file(NAME)) else { return };
+    let mut place = place().with_env("UV_PYTHON_DOWNLOADS", "never");
+    for name in ["SSL_CERT_FILE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "UV_DEFAULT_INDEX"] {
+        if let Ok(value) = std::env::var(name) {
+            place = place.with_env(name, value);
+        }
+    }
+    let series = include_str!("../../../../constraints/2026.1.toml");
+    file(&place, "constraints/2026.1.toml", series);
+    file(&place, "osv/a.json", CRYPTOGRAPHY);
+    let upper = upper.display().to_string();
+    place.run(["constraints", "import", &upper]).ok();
+    let uv = uv.display().to_string();
+    place.run(["constraints", "lock", "--uv", &uv]).ok();
+    let told = place.run(["constraints", "fix", "--advisories", "osv", "--uv", &uv]).ok();
+    for words in [
+        "~ cryptography 43.0.3 -> 44.0.1\n    CVE-2024-12797: Vulnerable OpenSSL included",
+        "    forced: pyopenssl 24.2.1 requires cryptography>=41.0.5,<44\n",
+        "~ pysaml2 7.5.4 -> 7.5.0\n    forced: pysaml2 7.5.4 requires pyopenssl<24.3.0\n",
+    ] {
+        assert!(told.out.contains(words), "{words}: {}", told.out);
+    }
+    assert!(told.err.contains("resolved for every image: keystone, nova"), "{}", told.err);
+    place.run(["constraints", "lock", "--check", "--uv", &uv]).ok();
 }

@@ -42,8 +42,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DATE")]
     expires: Option<Date>,
     /// Show what would be written, and write nothing
-    #[arg(long, visible_alias = "check")]
+    #[arg(long)]
     dry_run: bool,
+    /// The same, with exit code 1 when something would be written
+    #[arg(long)]
+    check: bool,
 }
 
 /// The state of a search: the series with the bumps that hold, and what it resolves to.
@@ -110,7 +113,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
         refused,
     };
     search.all(bumps)?;
-    search.finish(&text, args.dry_run)
+    search.finish(&text, args)
 }
 
 fn code(refused: &[String]) -> u8 {
@@ -276,7 +279,7 @@ impl Search<'_> {
     }
 
     /// Shows what changes and why, and writes it.
-    fn finish(&self, text: &str, dry_run: bool) -> Done {
+    fn finish(&self, text: &str, args: &Args) -> Done {
         if let Some(locked) = &self.locked {
             out::data(&self.changes(locked))?;
             out::data(&changed_lines(text, &self.loaded.text))?;
@@ -290,7 +293,7 @@ impl Search<'_> {
                     .collect::<Vec<_>>()
                     .join(", ")
             ));
-            if dry_run {
+            if args.dry_run || args.check {
                 out::note("nothing is written\n");
             } else {
                 let files = [
@@ -304,6 +307,9 @@ impl Search<'_> {
             }
         }
         self.refused.iter().for_each(|text| out::note(text));
+        if args.check && self.locked.is_some() {
+            return Ok(ExitCode::Failure.code());
+        }
         Ok(code(&self.refused))
     }
 

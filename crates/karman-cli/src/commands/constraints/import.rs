@@ -39,7 +39,10 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
     apply(&loaded.series, &imported).map_err(|found| loaded.failure(&found))?;
     let path = place.imported();
     let old = std::fs::read_to_string(context.env.absolute(&path)).unwrap_or_default();
-    if let Ok(old) = parse_compiled(&old) {
+    // All of a first import is new: that is no difference worth five hundred lines.
+    if let Ok(old) = parse_compiled(&old)
+        && !old.is_empty()
+    {
         out::data(&render_diff(&diff(&old, &imported)))?;
     }
     let sha256 = Digest::sha256_of(text.as_bytes()).hex();
