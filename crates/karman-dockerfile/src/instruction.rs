@@ -3,7 +3,7 @@
 //! All words are *raw*: as written, with quotes, escapes and `$variables` in place. They are
 //! expanded where the variables are known. Spans point into the file that was parsed.
 
-use karman_diag::Span;
+use karman_diag::{Diagnostic, Span};
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,11 @@ pub struct Dockerfile {
     pub global_args: Vec<Instruction>,
     /// The stages in their order.
     pub stages: Vec<Stage>,
+    /// What the build checks found while the text was read, silenced or not; up to the first
+    /// error. [`crate::check::of_syntax`] knows what of it to show.
+    pub found: Vec<Diagnostic>,
+    /// `# check=…` comments right above an instruction, with the span of the instruction.
+    pub local_checks: Vec<Word>,
 }
 
 /// Parser directives (`# name=value` lines at the top).

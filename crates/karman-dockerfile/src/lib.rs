@@ -1,5 +1,7 @@
 //! Dockerfile text to AST, typed instructions, LLB and image config.
 
+pub mod call;
+pub mod check;
 pub mod expand;
 pub mod instruction;
 pub mod lower;

@@ -147,7 +147,7 @@ fn subject(case: &Case) -> String {
 
 fn show_errors(problems: &[Diagnostic], map: &SourceMap) -> String {
     let mut out = String::new();
-    for problem in problems {
+    for problem in problems.iter().filter(|p| p.is_error()) {
         let line = problem.span.and_then(|s| map.locate(s)).map(|(_, at)| at.line);
         let line = line.map_or_else(|| "-".to_owned(), |l| l.to_string());
         let _ = writeln!(out, "error at {line}: {}", problem.message);

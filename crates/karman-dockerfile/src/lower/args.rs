@@ -47,6 +47,7 @@ impl Lowering<'_> {
         let last = stages.last().and_then(|s| s.name.as_ref()).map(|n| n.value.as_str());
         let target = options.target.as_deref().or(last).filter(|t| !t.is_empty());
         self.set_global("TARGETSTAGE", target.unwrap_or("default"));
+        self.check_defaults();
         let dockerfile = self.dockerfile;
         for instruction in &dockerfile.global_args {
             if let InstructionKind::Arg(pairs) = &instruction.kind {

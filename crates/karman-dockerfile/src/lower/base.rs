@@ -9,6 +9,8 @@ use karman_oci::{ImageConfig, Platform, Reference};
 use super::Lowering;
 use super::options::{ContextInput, NamedContext};
 use super::state::{StateId, Step, empty_image};
+use crate::check::fleet::pins::check_base;
+use crate::check::rules;
 
 /// A context's files and, where it is an image, its config.
 type LoadedContext = (Option<VertexDigest>, Option<ImageConfig>);
@@ -101,6 +103,7 @@ impl Lowering<'_> {
     fn base_on_image(&mut self, id: StateId, reference: &Reference, written: &str) -> Step<()> {
         let span = self.states[id].span;
         let mut platform = self.platform_of(id);
+        check_base(reference, written, span, &self.checks);
         let resolved = self.resolver.image(&reference.to_string(), &platform).map_err(|e| {
             let message = format!("{written}: {}", with_causes(&e));
             self.with_nearest_stage(Diagnostic::error(message, span), written)
@@ -125,15 +128,14 @@ impl Lowering<'_> {
     }
 
     /// Warns of an image that is for something else than it was asked for.
-    fn check_platform(&mut self, config: &ImageConfig, wanted: &Platform, name: &str, span: Span) {
+    fn check_platform(&self, config: &ImageConfig, wanted: &Platform, name: &str, span: Span) {
         let found = config.platform();
         let is_named = !config.os.is_empty() && !config.architecture.is_empty();
         if is_named && (found.os != wanted.os || found.architecture != wanted.architecture) {
             let message = format!(
                 "Base image {name} was pulled with platform \"{found}\", expected \"{wanted}\" for current build"
             );
-            let code = "InvalidBaseImagePlatform";
-            self.warnings.push(Diagnostic::warning(message, span).with_code(code));
+            self.checks.found(&rules::INVALID_BASE_IMAGE_PLATFORM, span, message);
         }
     }
 

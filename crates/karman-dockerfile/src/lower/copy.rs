@@ -13,6 +13,7 @@ use super::file_words::{check_mode, is_http, owner, url_file_name};
 use super::git_ref::{GitRef, GitRefError, parse_source};
 use super::mounts::input_index;
 use super::state::{Command, StateId, Step};
+use crate::check::fleet::pins::check_download;
 use crate::instruction::{Add, Copy as CopyInstruction, Files, Heredoc, Instruction, SourceWord};
 
 /// Permission bits of a heredoc's file.
@@ -241,6 +242,7 @@ impl Lowering<'_> {
         if is_http(path) {
             return self.add_http(assembly, request, path, span);
         }
+        self.check_ignored(request.instruction, path);
         let mut copy = Copy {
             follow_symlinks: true,
             contents_only: true,
@@ -315,7 +317,10 @@ impl Lowering<'_> {
                 let bad = |e| Diagnostic::error(format!("invalid checksum {text:?}: {e}"), span);
                 Some(Digest::parse(text).map_err(bad)?)
             }
-            None => None,
+            None => {
+                check_download(url, &self.checks);
+                None
+            }
         };
         let file = url_file_name(url);
         let source =
@@ -339,7 +344,9 @@ impl Lowering<'_> {
             let expanded = expander.process_heredoc(&body);
             let problem =
                 |e: crate::expand::ExpandError| Diagnostic::error(e.to_string(), heredoc.span);
-            body = expanded.map_err(problem)?.text;
+            let expanded = expanded.map_err(problem)?;
+            self.check_unset(id, &expanded.unmatched);
+            body = expanded.text;
         }
         let span = heredoc.span;
         let vertex = self.inline_document(id, heredoc, body, HEREDOC_MODE, span);

@@ -13,6 +13,7 @@ use super::gofmt::{duration, plain_list, quoted_list};
 use super::names::Shown;
 use super::signal::is_signal;
 use super::state::{Command, StateId, Step};
+use crate::check::ports::check_port;
 use crate::instruction::{
     CommandLine, Healthcheck, Instruction, InstructionKind as Kind, Pair, Word,
 };
@@ -36,10 +37,12 @@ impl Lowering<'_> {
         let commands = std::mem::take(&mut state.commands);
         for command in &commands {
             self.states[id].is_in_trigger = command.is_trigger;
+            self.checks.enter(command.instruction.span);
             self.lower_command(id, command).map_err(|mut problem| {
                 problem.span = problem.span.or(Some(command.instruction.span));
                 problem
             })?;
+            self.check_command(id, command);
         }
         self.states[id].commands = commands;
         Ok(())
@@ -125,6 +128,7 @@ impl Lowering<'_> {
 
     fn lower_workdir(&mut self, id: StateId, instruction: &Instruction, path: &Word) -> Step<()> {
         let path = self.stage_word(id, path)?;
+        self.check_workdir(id, &path);
         let state = &mut self.states[id];
         let directory = state.workdir(&path);
         state.image.config.working_dir.clone_from(&directory);
@@ -200,6 +204,7 @@ impl Lowering<'_> {
         for word in words {
             for expanded in self.stage_words(id, word)? {
                 let found = ports(&expanded);
+                check_port(&expanded, &self.checks);
                 all.extend(found.map_err(|e| Diagnostic::error(e.to_string(), word.span))?);
             }
         }

@@ -11,6 +11,11 @@ impl Env {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
+    /// The names in their order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     pub(super) fn set(&mut self, name: &str, value: &str) {
         self.0.retain(|(n, _)| n != name);
         self.0.push((name.to_owned(), value.to_owned()));

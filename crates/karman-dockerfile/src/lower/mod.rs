@@ -15,9 +15,12 @@
 //! | `dispatch` | one instruction; those that only change the config |
 //! | `run`, `mounts` | `RUN` |
 //! | `copy`, `file_words`, `git_ref` | `ADD`, `COPY` |
+//! | `checks` | what the build checks see of it |
+//! | `outline` | what a target takes: arguments, secrets, agents |
 
 mod args;
 mod base;
+mod checks;
 mod copy;
 mod dispatch;
 mod env;
@@ -28,6 +31,7 @@ mod gofmt;
 mod mounts;
 mod names;
 mod options;
+mod outline;
 mod plan;
 mod run;
 mod signal;
@@ -39,26 +43,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use karman_diag::{Diagnostic, Span};
 use karman_llb::{Graph, VertexDigest};
 
-use crate::expand::Expander;
+use crate::check::Checks;
+use crate::expand::{Expanded, Expander};
 use crate::instruction::{Dockerfile, Word};
 use env::Env;
 pub use git_ref::{GitRef, GitRefError, parse_git_ref};
+pub(crate) use mounts::go_bool;
 pub use options::{
     ContextInput, LayerStep, Lowered, NamedContext, Options, ResolveError, ResolvedBase, Resolver,
 };
+pub use outline::{Outline, OutlineArg, OutlineMount};
 use state::{State, StateId, Step};
 
 /// Lowers the target stage and what it needs into `graph`.
 ///
 /// # Errors
-/// Everything that is wrong with the Dockerfile beyond its syntax, in BuildKit's words.
+/// What is wrong with the Dockerfile beyond its syntax, in BuildKit's words: the last diagnostic.
+/// Those before it are the warnings that were found until then.
 pub fn lower(
     dockerfile: &Dockerfile,
     options: &Options,
     resolver: &dyn Resolver,
     graph: &mut Graph,
 ) -> Result<Lowered, Vec<Diagnostic>> {
+    let checks = Checks::new(dockerfile, &options.build_args).map_err(|d| vec![d])?;
     let mut lowering = Lowering {
+        checks,
         dockerfile,
         options,
         resolver,
@@ -70,13 +80,17 @@ pub fn lower(
         main: None,
         bases: Vec::new(),
         declared: BTreeSet::new(),
-        warnings: Vec::new(),
     };
-    lowering.run().map_err(|d| vec![d])
+    lowering.run().map_err(|problem| {
+        let (mut found, _) = lowering.checks.take();
+        found.push(problem);
+        found
+    })
 }
 
 /// The lowering at work.
 struct Lowering<'a> {
+    checks: Checks,
     dockerfile: &'a Dockerfile,
     options: &'a Options,
     resolver: &'a dyn Resolver,
@@ -91,7 +105,6 @@ struct Lowering<'a> {
     main: Option<Option<VertexDigest>>,
     bases: Vec<String>,
     declared: BTreeSet<String>,
-    warnings: Vec<Diagnostic>,
 }
 
 impl Lowering<'_> {
@@ -99,6 +112,7 @@ impl Lowering<'_> {
         if self.dockerfile.stages.is_empty() {
             return Err(Diagnostic::error("dockerfile contains no stages to build", None));
         }
+        self.check_file();
         self.read_globals()?;
         self.add_stages()?;
         let target = self.find_target()?;
@@ -106,11 +120,16 @@ impl Lowering<'_> {
         self.check_cycles()?;
         let needed = self.resolve_needed(target)?;
         for id in 0..self.states.len() {
-            if needed.contains(&id) && !self.states[id].is_dispatched {
+            let is_wanted = self.options.all_stages || needed.contains(&id);
+            if is_wanted && !self.states[id].is_dispatched {
                 self.lower_stage(id)?;
             }
         }
-        Ok(self.finish(target))
+        self.check_final(target);
+        match self.checks.violation() {
+            Some(problem) => Err(problem),
+            None => Ok(self.finish(target)),
+        }
     }
 
     fn finish(&mut self, target: StateId) -> Lowered {
@@ -138,6 +157,8 @@ impl Lowering<'_> {
         config.variant.clone_from(&platform.variant);
         config.created = self.epoch.map(time::rfc3339);
         let (root, layers) = (state.root, state.layers.clone());
+        let (warnings, advice) = self.checks.take();
+        let outline = self.outline(target);
         let unused_args =
             options.build_args.keys().filter(|name| self.is_unused(name)).cloned().collect();
         Lowered {
@@ -150,7 +171,9 @@ impl Lowering<'_> {
             proxy: args::proxy(&options.build_args),
             unused_args,
             declared_args: std::mem::take(&mut self.declared),
-            warnings: std::mem::take(&mut self.warnings),
+            warnings,
+            advice,
+            outline,
         }
     }
 
@@ -167,13 +190,23 @@ impl Lowering<'_> {
 
     /// Expands a word with the variables of a stage.
     fn stage_word(&self, id: StateId, word: &Word) -> Step<String> {
-        self.expand(&word.value, word.span, &self.states[id].env)
+        self.stage_text(id, &word.value, word.span)
+    }
+
+    /// The same; variables that are not set are noticed.
+    fn stage_text(&self, id: StateId, raw: &str, span: Span) -> Step<String> {
+        let expanded = self.expanded(raw, span, &self.states[id].env)?;
+        self.check_unset(id, &expanded.unmatched);
+        Ok(expanded.text)
     }
 
     fn expand(&self, raw: &str, span: Span, env: &Env) -> Step<String> {
+        Ok(self.expanded(raw, span, env)?.text)
+    }
+
+    fn expanded(&self, raw: &str, span: Span, env: &Env) -> Step<Expanded> {
         let lookup = |name: &str| env.get(name).map(str::to_owned);
         let expander = Expander::new(self.dockerfile.directives.escape, &lookup);
-        let expanded = expander.process_word(raw);
-        expanded.map(|e| e.text).map_err(|e| Diagnostic::error(e.to_string(), span))
+        expander.process_word(raw).map_err(|e| Diagnostic::error(e.to_string(), span))
     }
 }

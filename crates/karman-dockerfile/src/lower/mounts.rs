@@ -181,7 +181,7 @@ impl Lowering<'_> {
             match &option.value {
                 None => set_flag(&mut fields, option).map_err(problem)?,
                 Some(value) => {
-                    let value = self.expand(value, option.span, &self.states[id].env)?;
+                    let value = self.stage_text(id, value, option.span)?;
                     set_value(&mut fields, &option.key, &value).map_err(problem)?;
                 }
             }
@@ -333,7 +333,7 @@ fn base_name(path: &str) -> &str {
 }
 
 /// Go's `strconv.ParseBool`.
-pub(super) fn go_bool(text: &str) -> Option<bool> {
+pub(crate) fn go_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),

@@ -6,6 +6,8 @@ use karman_diag::Diagnostic;
 use karman_llb::{Device, ExtraHost, Network, SourceOp, Ulimit, VertexDigest};
 use karman_oci::{Digest, ImageConfig, Platform};
 
+use super::outline::Outline;
+
 /// How a Dockerfile is lowered for one platform.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -46,6 +48,9 @@ pub struct Options {
     pub epoch: Option<i64>,
     /// Whether progress names carry the platform.
     pub multi_platform: bool,
+    /// Whether stages that the target does not need are lowered too, for what the build checks
+    /// find in them.
+    pub all_stages: bool,
 }
 
 impl Options {
@@ -70,6 +75,7 @@ impl Options {
             hostname: String::new(),
             epoch: None,
             multi_platform: false,
+            all_stages: false,
         }
     }
 }
@@ -173,8 +179,12 @@ pub struct Lowered {
     pub declared_args: BTreeSet<String>,
     /// Build arguments that nothing declares.
     pub unused_args: BTreeSet<String>,
-    /// What is doubtful.
+    /// What is doubtful; those of a build check have its name as their code.
     pub warnings: Vec<Diagnostic>,
+    /// What our own checks say that were not asked for.
+    pub advice: Vec<Diagnostic>,
+    /// What the target takes.
+    pub outline: Outline,
 }
 
 /// A layer made by an instruction.

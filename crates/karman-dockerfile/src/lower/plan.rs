@@ -24,12 +24,14 @@ impl Lowering<'_> {
     }
 
     fn add_stage(&mut self, index: usize, stage: &Stage) -> Step<()> {
+        let used = self.check_from(stage);
         let base = self.global_word(&stage.base)?;
         if base.is_empty() {
             let message = format!("base name ({}) should not be blank", stage.base.value);
             return Err(Diagnostic::error(message, stage.base.span));
         }
         let mut state = State::new(base, stage.span);
+        state.notes.taken.use_all(used);
         if let Some(word) = &stage.platform {
             state.platform = Some(self.platform_word(&word.value, word.span, &self.globals)?);
         }
@@ -217,7 +219,8 @@ impl Lowering<'_> {
             for id in 0..self.states.len() {
                 let state = &self.states[id];
                 if state.base.is_none() && !state.is_resolved && !state.is_dispatched {
-                    self.resolve_base(id, needed.contains(&id))?;
+                    let is_needed = self.options.all_stages || needed.contains(&id);
+                    self.resolve_base(id, is_needed)?;
                 }
             }
             let mut has_new_needs = false;

@@ -37,6 +37,7 @@ impl Lowering<'_> {
                 .with_hint("`RUN []` has nothing to run"));
         }
         let mut mounts = self.lower_mounts(id, run, &command.sources)?;
+        self.take_mounts(id, &mounts, span);
         if let Some(file) = script.file {
             let input = mounts.input(file);
             let kind = MountKind::Bind { input: Some(input), source: "/".to_owned() };

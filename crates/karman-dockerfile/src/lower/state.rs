@@ -4,6 +4,7 @@ use karman_diag::{Diagnostic, Span};
 use karman_llb::VertexDigest;
 use karman_oci::{ContainerConfig, History, ImageConfig, Platform};
 
+use super::checks::Notes;
 use super::env::{Env, set_line};
 use super::options::{LayerStep, NamedContext};
 use super::time::rfc3339;
@@ -63,6 +64,8 @@ pub(super) struct State {
     pub(super) layers: Vec<LayerStep>,
     /// Whether this stage has a `CMD` of its own.
     pub(super) is_cmd_set: bool,
+    /// What the build checks remember.
+    pub(super) notes: Notes,
 }
 
 impl State {
@@ -91,6 +94,7 @@ impl State {
             build_args: Vec::new(),
             layers: Vec::new(),
             is_cmd_set: false,
+            notes: Notes::default(),
         }
     }
 
@@ -103,6 +107,7 @@ impl State {
         self.env = base.env.clone();
         self.layers.clone_from(&base.layers);
         self.build_args.clone_from(&base.build_args);
+        self.notes = base.notes.inherited(&self.notes);
     }
 
     /// Makes the environment ready for the first instruction.

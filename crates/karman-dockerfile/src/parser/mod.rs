@@ -8,8 +8,10 @@
 //! | `heredoc` | here-documents |
 //! | `frontend` | files that ask for another frontend |
 //! | `flags`, `mount`, `json`, `words`, `duration` | parts of them |
+//! | `checks` | build checks that need no more than the text |
 //! | `error` | what can be wrong |
 
+mod checks;
 mod command;
 mod dispatch;
 mod duration;
@@ -47,7 +49,8 @@ const MAX_PROBLEMS: usize = 100;
 /// Reads a Dockerfile. The tree holds what could be understood even where there are errors, and is
 /// `None` where not one stage could.
 ///
-/// The diagnostics are errors, worded as BuildKit's, and the warnings of the syntax itself.
+/// The diagnostics are errors, worded as BuildKit's. What is only doubtful is in
+/// [`Dockerfile::found`].
 pub fn parse(source: &str, file: FileId) -> (Option<Dockerfile>, Vec<Diagnostic>) {
     if source.is_empty() || source.len() > MAX_SOURCE_BYTES {
         let kind = match source.len() {
@@ -178,12 +181,7 @@ impl<'a> Parser<'a> {
     }
 
     fn line(&mut self, line: &LogicalLine) {
-        if let Some(span) = line.empty_continuation {
-            let warning = Diagnostic::warning("empty continuation line", span)
-                .with_code("NoEmptyContinuation")
-                .with_hint("empty continuation lines will become errors in a future release");
-            self.problems.push(warning);
-        }
+        self.check_line(line);
         let mut statement = Statement::split(line, 0, self.reader.escape);
         if line.text.contains("<<") && may_hold_heredocs(&statement) {
             match read_heredocs(line, &mut self.reader) {
@@ -197,8 +195,9 @@ impl<'a> Parser<'a> {
                 statement.span = statement.span.to(self.reader.end());
             }
         }
+        self.check_statement(&statement);
         match parse_statement(&statement) {
-            Ok(Parsed::Stage(stage)) => self.stage(stage),
+            Ok(Parsed::Stage(stage)) => self.stage(stage, &statement),
             Ok(Parsed::Instruction(instruction)) => self.instruction(instruction, &statement),
             Err(error) => {
                 self.stage_failed |= statement.keyword_text().eq_ignore_ascii_case("FROM");
@@ -207,7 +206,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn stage(&mut self, stage: Stage) {
+    fn stage(&mut self, stage: Stage, statement: &Statement<'_>) {
         if self.trigger {
             let kind = ParseErrorKind::OnbuildTrigger("FROM".to_owned());
             self.fail(ParseError::new(kind, stage.span));
@@ -215,6 +214,7 @@ impl<'a> Parser<'a> {
             let error = ParseError::new(ParseErrorKind::TooManyStages, stage.span);
             self.stop(error.into_diagnostic());
         } else {
+            self.check_description(statement, stage.name.iter().map(|n| n.value.as_str()));
             self.tree.stages.push(stage);
         }
     }
@@ -222,6 +222,9 @@ impl<'a> Parser<'a> {
     fn instruction(&mut self, instruction: Instruction, statement: &Statement<'_>) {
         if self.trigger {
             return self.trigger_instruction(instruction);
+        }
+        if let InstructionKind::Arg(pairs) = &instruction.kind {
+            self.check_description(statement, pairs.iter().map(|p| p.name.value.as_str()));
         }
         match (self.tree.stages.last_mut(), &instruction.kind) {
             (Some(stage), _) => stage.instructions.push(instruction),

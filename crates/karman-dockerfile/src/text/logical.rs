@@ -131,7 +131,10 @@ impl<'a> LogicalReader<'a> {
             }
             if line.is_comment() {
                 self.note_comment(line.text);
-            } else if !line.text.trim().is_empty() {
+            } else if line.text.trim().is_empty() {
+                // Docker's documentation: a comment describes what it stands right above.
+                self.comments.clear();
+            } else {
                 return Some(self.join(line).map(LogicalItem::Line));
             }
         }
