@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use karman_diag::{Diagnostic, Span};
+use karman_diag::{Diagnostic, FileId, Span};
 use karman_dockerfile::instruction::Dockerfile;
 use karman_dockerfile::{MAX_SOURCE_BYTES, parse};
 use karman_llb::VertexDigest;
@@ -40,9 +40,10 @@ pub(crate) enum Origin {
 pub(crate) struct Parsed {
     tree: Option<Dockerfile>,
     errors: Vec<Diagnostic>,
+    file: FileId,
 }
 
-/// A Dockerfile without errors.
+/// A Dockerfile, perhaps with errors.
 #[derive(Debug, Clone)]
 pub(crate) struct Loaded {
     parsed: Rc<Parsed>,
@@ -51,10 +52,27 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// The tree.
+    /// The tree of a Dockerfile without errors.
     pub(crate) fn tree(&self) -> Step<&Dockerfile> {
-        let lost = || Problem::Found(self.parsed.errors.clone());
-        self.parsed.tree.as_ref().ok_or_else(lost)
+        match &self.parsed.tree {
+            Some(tree) if self.parsed.errors.is_empty() => Ok(tree),
+            _ => Err(Problem::Found(self.parsed.errors.clone())),
+        }
+    }
+
+    /// What could be understood of it.
+    pub(crate) fn partial_tree(&self) -> Option<&Dockerfile> {
+        self.parsed.tree.as_ref()
+    }
+
+    /// What is wrong with its syntax.
+    pub(crate) fn errors(&self) -> &[Diagnostic] {
+        &self.parsed.errors
+    }
+
+    /// The text.
+    pub(crate) fn file(&self) -> FileId {
+        self.parsed.file
     }
 }
 
@@ -196,9 +214,6 @@ impl Planner<'_> {
                 parsed
             }
         };
-        if !parsed.errors.is_empty() {
-            return Err(Problem::Found(parsed.errors.clone()));
-        }
         Ok(Loaded { parsed, path: None })
     }
 
@@ -218,14 +233,11 @@ impl Planner<'_> {
                 Span::new(file, at, at + "\u{fffd}".len()),
             )]);
         }
-        let (tree, found) = parse(&text, file);
-        let (mut errors, warnings): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(Diagnostic::is_error);
+        let (tree, mut errors) = parse(&text, file);
         for error in errors.iter_mut().filter(|e| e.span.is_none()) {
             error.message = format!("`{name}`: {}", error.message);
         }
-        self.warn(warnings);
-        Ok(Parsed { tree, errors })
+        Ok(Parsed { tree, errors, file })
     }
 }
 

@@ -11,9 +11,12 @@ pub enum PlanError {
     Diagnostics {
         /// What is wrong.
         diagnostics: Vec<Diagnostic>,
-        /// The files that `diagnostics` point into.
+        /// What is doubtful besides.
+        warnings: Vec<Diagnostic>,
+        /// The files that both point into.
         sources: SourceMap,
-        /// The exit code that fits: `Input`, or the backend's where only a fetch failed.
+        /// The exit code that fits: `Input`, the backend's where only a fetch failed, `Failure`
+        /// where only checks that are errors did.
         exit: ExitCode,
     },
     /// The backend failed to fetch a context or a Dockerfile.
@@ -55,6 +58,8 @@ fn first_message(diagnostics: &[Diagnostic]) -> &str {
 pub(crate) enum Problem {
     /// Things wrong with files.
     Found(Vec<Diagnostic>),
+    /// Warnings of build checks that are errors.
+    Violated(Vec<Diagnostic>),
     /// A base image could not be resolved: what to say, and what the backend said.
     Unresolved(Vec<Diagnostic>, Cause),
     /// The backend failed.
@@ -146,6 +151,7 @@ pub(crate) fn gather(
         let (found, exit) = match problem {
             Problem::Known => continue,
             Problem::Found(found) => (found, ExitCode::Input),
+            Problem::Violated(found) => (found, ExitCode::Failure),
             Problem::Unresolved(found, cause) => (found, SolveError::new(cause, "").exit_code()),
             Problem::Solve(error) => (vec![of_solve(&error)], error.exit_code()),
             Problem::Usage(message, hint) => {
@@ -164,7 +170,8 @@ pub(crate) fn gather(
         }
     }
     let same = exits.first().copied().filter(|first| exits.iter().all(|e| e == first));
-    PlanError::Diagnostics { diagnostics, sources, exit: same.unwrap_or(ExitCode::Input) }
+    let exit = same.unwrap_or(ExitCode::Input);
+    PlanError::Diagnostics { diagnostics, warnings: Vec::new(), sources, exit }
 }
 
 fn of_solve(error: &SolveError) -> Diagnostic {

@@ -11,6 +11,7 @@
 //! | `bake` | a bake target as a [`TargetSpec`] |
 //! | `plan` | all targets, in the order in which they link each other |
 //! | `lowering` | one target for its platforms |
+//! | `call` | what is asked of targets instead of building them |
 //! | `location`, `git` | what a context's text names |
 //! | `context`, `stdin` | the main context |
 //! | `named` | named contexts |
@@ -20,6 +21,7 @@
 
 mod bake;
 mod borrow;
+mod call;
 mod context;
 mod dockerfile;
 mod error;
@@ -37,6 +39,8 @@ mod stdin;
 mod units;
 
 pub use bake::from_bake;
+pub use call::{Answered, Call, call};
 pub use error::PlanError;
+pub use karman_dockerfile::call::{short as short_warning, summary as warnings_summary};
 pub use plan::plan;
 pub use spec::{BuildFacts, Planned, SecretSpec, SshSpec, TargetSpec, needs_stdin};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use karman_control::{Export, ImageResult, TargetResult};
 use karman_diag::Diagnostic;
+use karman_dockerfile::check::{VIOLATION, of_syntax};
 use karman_dockerfile::lower::{Lowered, Options, lower};
 use karman_llb::{ExtraHost, Network};
 use karman_oci::{Platform, Reference};
@@ -27,6 +28,14 @@ pub(crate) fn first_platform(spec: &TargetSpec) -> Platform {
     spec.platforms.first().cloned().unwrap_or_else(Platform::host)
 }
 
+/// All platforms of a target.
+pub(crate) fn platforms(spec: &TargetSpec) -> Vec<Platform> {
+    match spec.platforms.as_slice() {
+        [] => vec![Platform::host()],
+        some => some.to_vec(),
+    }
+}
+
 impl Planner<'_> {
     /// Plans one target; its images are known to targets that link it from then on.
     pub(crate) fn target(&mut self, spec: &TargetSpec) -> Step<TargetResult> {
@@ -41,13 +50,19 @@ impl Planner<'_> {
         };
         let place = self.main_place(spec)?;
         let dockerfile = self.dockerfile(spec, &place)?;
-        let platforms = match spec.platforms.as_slice() {
-            [] => vec![Platform::host()],
-            some => some.to_vec(),
-        };
+        if let (Err(problem), Some(tree)) = (dockerfile.tree(), dockerfile.partial_tree()) {
+            self.warn(of_syntax(tree, &self.build_args(spec)).unwrap_or_default());
+            return Err(problem);
+        }
         let mut unused = BTreeSet::new();
-        for platform in platforms {
-            let lowered = self.lower(spec, &place, &dockerfile, platform)?;
+        for (at, platform) in platforms(spec).into_iter().enumerate() {
+            let options = self.options(spec, platform)?;
+            let (lowered, warnings) = self.lower(spec, &place, &dockerfile, options);
+            // They would be the same for the other platforms.
+            if at == 0 {
+                self.warn(warnings);
+            }
+            let lowered = lowered?;
             unused.extend(lowered.unused_args.iter().cloned());
             result.images.push(self.finish(spec, lowered));
         }
@@ -59,35 +74,65 @@ impl Planner<'_> {
         Ok(result)
     }
 
-    fn lower(
+    /// Lowers for one platform; with the warnings that were found, also where it fails.
+    pub(crate) fn lower(
         &mut self,
         spec: &TargetSpec,
         place: &Place,
         dockerfile: &Loaded,
-        platform: Platform,
-    ) -> Step<Lowered> {
-        let mut options = self.options(spec, platform)?;
+        mut options: Options,
+    ) -> (Step<Lowered>, Vec<Diagnostic>) {
+        let tree = match self.fill(spec, place, dockerfile, &mut options) {
+            Ok(()) => dockerfile.tree(),
+            Err(problem) => Err(problem),
+        };
+        let tree = match tree {
+            Ok(tree) => tree,
+            Err(problem) => return (Err(problem), Vec::new()),
+        };
+        let bases = Bases::new(self.backend, self.session, &self.images);
+        match lower(tree, &options, &bases, &mut self.graph) {
+            Ok(mut lowered) => {
+                let warnings = std::mem::take(&mut lowered.warnings);
+                (Ok(lowered), warnings)
+            }
+            Err(mut found) => {
+                let mut last: Vec<Diagnostic> = found.pop().into_iter().collect();
+                let problem = match bases.failure() {
+                    Some((cause, hints)) => {
+                        let hinted = |d| hints.iter().cloned().fold(d, Diagnostic::with_hint);
+                        Problem::Unresolved(last.into_iter().map(hinted).collect(), cause)
+                    }
+                    None if last.iter().any(|d| d.code == VIOLATION) => {
+                        // The code is not for people.
+                        last.iter_mut().for_each(|d| d.code.clear());
+                        Problem::Violated(last)
+                    }
+                    None => Problem::Found(last),
+                };
+                (Err(problem), found)
+            }
+        }
+    }
+
+    /// Adds the contexts.
+    fn fill(
+        &mut self,
+        spec: &TargetSpec,
+        place: &Place,
+        dockerfile: &Loaded,
+        options: &mut Options,
+    ) -> Step<()> {
         let platform = options.target_platform.clone();
         options.main_context = self.main_input(spec, place, dockerfile, &platform)?;
         for name in spec.contexts.keys() {
             let context = self.named(spec, name, &platform)?;
             options.contexts.insert(name.clone(), context);
         }
-        let bases = Bases::new(self.backend, self.session, &self.images);
-        lower(dockerfile.tree()?, &options, &bases, &mut self.graph).map_err(
-            |mut found| match bases.failure() {
-                Some((cause, hints)) => {
-                    if let Some(last) = found.pop() {
-                        found.push(hints.into_iter().fold(last, Diagnostic::with_hint));
-                    }
-                    Problem::Unresolved(found, cause)
-                }
-                None => Problem::Found(found),
-            },
-        )
+        Ok(())
     }
 
-    fn options(&self, spec: &TargetSpec, platform: Platform) -> Step<Options> {
+    pub(crate) fn options(&self, spec: &TargetSpec, platform: Platform) -> Step<Options> {
         let mut options = Options::new(platform);
         options.build_platform = Platform::host();
         options.implicit_platform = spec.platforms.is_empty();
@@ -106,7 +151,7 @@ impl Planner<'_> {
     }
 
     /// Arguments with their values; one without a value anywhere is not given at all.
-    fn build_args(&self, spec: &TargetSpec) -> BTreeMap<String, String> {
+    pub(crate) fn build_args(&self, spec: &TargetSpec) -> BTreeMap<String, String> {
         let value = |name: &String, given: &Option<String>| {
             given.clone().or_else(|| self.facts.env.get(name).cloned())
         };
@@ -120,8 +165,7 @@ impl Planner<'_> {
         args
     }
 
-    fn finish(&mut self, spec: &TargetSpec, lowered: Lowered) -> ImageResult {
-        self.warn(lowered.warnings);
+    pub(crate) fn finish(&mut self, spec: &TargetSpec, lowered: Lowered) -> ImageResult {
         self.date(spec, lowered.epoch);
         for (name, value) in lowered.proxy {
             // Both cases, else the caller's own variable of the other case would win in a step.

@@ -55,7 +55,7 @@ pub fn plan(
         }
     }
     if !problems.is_empty() {
-        return Err(gather(problems, planner.sources, planner.is_prefixed));
+        return Err(planner.failed(problems));
     }
     let request = SolveRequest {
         graph: planner.graph,
@@ -86,7 +86,7 @@ pub(crate) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(
+    pub(crate) fn new(
         backend: &'a dyn Backend,
         facts: &'a BuildFacts,
         session: &'a mut Session,
@@ -109,6 +109,15 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// The problems as one error, with what is doubtful besides.
+    pub(crate) fn failed(self, problems: Vec<(String, Problem)>) -> PlanError {
+        let mut error = gather(problems, self.sources, self.is_prefixed);
+        if let PlanError::Diagnostics { warnings, .. } = &mut error {
+            *warnings = self.warnings;
+        }
+        error
+    }
+
     /// Keeps warnings, each once: a Dockerfile may be lowered for many targets.
     pub(crate) fn warn(&mut self, warnings: Vec<Diagnostic>) {
         for warning in warnings {
@@ -120,7 +129,7 @@ impl<'a> Planner<'a> {
 }
 
 /// Indexes of the targets, linked ones before those that link them.
-fn order(targets: &[TargetSpec]) -> Result<Vec<usize>, PlanError> {
+pub(crate) fn order(targets: &[TargetSpec]) -> Result<Vec<usize>, PlanError> {
     let mut by_name = BTreeMap::new();
     for (index, spec) in targets.iter().enumerate() {
         if by_name.insert(spec.name.as_str(), index).is_some() {

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 
-use karman_build::{BuildFacts, Planned, TargetSpec, needs_stdin, plan};
+use karman_build::{
+    Answered, BuildFacts, Call, PlanError, Planned, TargetSpec, needs_stdin, plan, short_warning,
+    warnings_summary,
+};
 use karman_control::{Backend as _, Event, OutputKind, SecretSource, Session, SolveResponse};
-use karman_diag::{Diagnostic, ExitCode, SourceMap, render};
+use karman_diag::{Diagnostic, SourceMap, render};
 use karman_report::{Progress, Redactor, Reporter};
 use karman_sys::signals::Cancellation;
 use karman_worker::Engine;
@@ -34,20 +37,12 @@ pub(crate) struct Job {
     pub(crate) pull: bool,
     /// What is allowed.
     pub(crate) allow: Vec<Allow>,
-    /// Whether to plan only, and show what is doubtful.
-    pub(crate) check: bool,
-}
-
-/// What a build made.
-pub(crate) enum Built {
-    /// The results.
-    Made(SolveResponse),
-    /// It was only checked.
-    Checked(u8),
+    /// Whether warnings are shown in full.
+    pub(crate) debug: bool,
 }
 
 /// Runs a build.
-pub(crate) fn build(job: Job, context: &Context) -> Done<Built> {
+pub(crate) fn build(job: Job, context: &Context) -> Done<SolveResponse> {
     refuse_terminal(&job.specs)?;
     let engine = context.open(job.pull)?;
     let mut session = context.session();
@@ -65,17 +60,40 @@ pub(crate) fn build(job: Job, context: &Context) -> Done<Built> {
     )?;
     let redactor = redactor(context, &session);
     reporter.redact(redactor.clone());
-    let running = Running { engine: &engine, session: &session, reporter, redactor };
+    let warnings = Warnings { shown: job.progress, expand: job.debug };
+    let running = Running { engine: &engine, session: &session, reporter, redactor, warnings };
     match planned {
-        Ok(planned) if job.check => {
+        Ok(planned) => running.solve(planned),
+        Err(error) => Err(running.give_up(error)),
+    }
+}
+
+/// Asks the targets of a job instead of building them.
+pub(crate) fn call(job: &Job, method: Call, context: &Context) -> Done<Vec<Answered>> {
+    let engine = context.open(job.pull)?;
+    let mut session = context.session();
+    let scratch =
+        engine.store().temp_dir("build").map_err(|e| Failure::host("use the store", e))?;
+    let facts = facts(context, &job.specs, scratch.path())?;
+    let known = Redactor::new(context.env.proxy_passwords());
+    let reporter = progress::start(job.progress, &context.env, known);
+    let answered = watched(
+        &engine,
+        || reporter.cancel(),
+        || {
+            let ask = || karman_build::call(&engine, &job.specs, method, &facts, &mut session);
+            reporter.step(PLANNING, ask)
+        },
+    )?;
+    let redactor = redactor(context, &session);
+    let warnings = Warnings { shown: job.progress, expand: job.debug };
+    let running = Running { engine: &engine, session: &session, reporter, redactor, warnings };
+    match answered {
+        Ok(answers) => {
             running.reporter.finish();
-            check(&planned)
+            Ok(answers)
         }
-        Ok(planned) => running.solve(planned, job.progress).map(Built::Made),
-        Err(error) => {
-            running.reporter.finish();
-            Err(Failure::plan(error, &running.redactor))
-        }
+        Err(error) => Err(running.give_up(error)),
     }
 }
 
@@ -95,27 +113,65 @@ struct Running<'e> {
     session: &'e Session,
     reporter: Reporter,
     redactor: Redactor,
+    warnings: Warnings,
+}
+
+/// How warnings are shown.
+struct Warnings {
+    shown: Progress,
+    expand: bool,
+}
+
+impl Warnings {
+    /// While the build is shown: programs read them among the other events.
+    fn announce(&self, found: &[Diagnostic], sources: &SourceMap, reporter: &Reporter) {
+        if self.shown == Progress::RawJson {
+            let sink = reporter.sink();
+            for warning in found {
+                sink(Event::Warning { vertex: None, message: one_line(warning, sources) });
+            }
+        }
+    }
+
+    /// At the end: people read them there, those of the build checks as buildx shows them.
+    fn show(&self, found: &[Diagnostic], sources: &SourceMap, redactor: &Redactor) {
+        if !matches!(self.shown, Progress::Tty | Progress::Plain) {
+            return;
+        }
+        let (checks, others): (Vec<&Diagnostic>, Vec<&Diagnostic>) =
+            found.iter().partition(|warning| !warning.code.is_empty());
+        others.iter().for_each(|w| out::note(&redactor.mask(&render(w, sources))));
+        let checks: Vec<Diagnostic> = checks.into_iter().cloned().collect();
+        out::note(&redactor.mask(&warnings_summary(&checks, sources, self.expand)));
+    }
 }
 
 impl Running<'_> {
-    fn solve(self, planned: Planned, shown: Progress) -> Done<SolveResponse> {
-        let Self { engine, session, reporter, redactor } = self;
+    /// Says why the build does not begin, after what is doubtful.
+    fn give_up(self, error: PlanError) -> Failure {
+        let Self { reporter, redactor, warnings: show, .. } = self;
+        if let PlanError::Diagnostics { warnings, sources, .. } = &error {
+            show.announce(warnings, sources, &reporter);
+            reporter.finish();
+            show.show(warnings, sources, &redactor);
+        } else {
+            reporter.finish();
+        }
+        Failure::plan(error, &redactor)
+    }
+
+    fn solve(self, planned: Planned) -> Done<SolveResponse> {
+        let Self { engine, session, reporter, redactor, warnings: show } = self;
         let Planned { request, sources, warnings } = planned;
         let sink = reporter.sink();
-        if shown == Progress::RawJson {
-            for warning in &warnings {
-                sink(Event::Warning { vertex: None, message: one_line(warning, &sources) });
-            }
-        }
+        show.announce(&warnings, &sources, &reporter);
         let build = || {
             let solved = engine.solve(request, session, sink);
             solved.map_err(|e| Failure::build(&e, &sources, &redactor))
         };
         let result = watched(engine, || reporter.cancel(), build);
         reporter.finish();
-        if matches!(shown, Progress::Tty | Progress::Plain) {
-            warnings.iter().for_each(|w| out::note(&redactor.mask(&render(w, &sources))));
-        }
+        show.show(&warnings, &sources, &redactor);
         result?
     }
 }
@@ -145,21 +201,13 @@ pub(crate) fn watched<T>(
     }))
 }
 
-fn check(planned: &Planned) -> Done<Built> {
-    if planned.warnings.is_empty() {
-        out::data("Check complete, no warnings found.\n")?;
-        return Ok(Built::Checked(ExitCode::Success.code()));
-    }
-    let rendered = planned.warnings.iter().map(|w| render(w, &planned.sources));
-    out::data(&rendered.collect::<Vec<_>>().join("\n"))?;
-    Ok(Built::Checked(ExitCode::Failure.code()))
-}
-
 fn one_line(warning: &Diagnostic, sources: &SourceMap) -> String {
+    if !warning.code.is_empty() {
+        return short_warning(warning, sources);
+    }
     let place = warning.span.and_then(|s| sources.locate(s));
     let place = place.map_or(String::new(), |(name, at)| format!(" ({name}:{})", at.line));
-    let code = if warning.code.is_empty() { String::new() } else { format!("{}: ", warning.code) };
-    format!("{code}{}{place}", warning.message)
+    format!("{}{place}", warning.message)
 }
 
 /// The values that must not be shown: secrets, and passwords of proxies.

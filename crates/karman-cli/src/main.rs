@@ -10,6 +10,7 @@
 //! | `image_spec` | which image a command is about |
 //! | `metadata`, `progress`, `units`, `out` | small parts |
 
+mod call;
 mod cli;
 mod commands;
 mod config;

@@ -30,9 +30,17 @@ pub(crate) struct ProgressArgs {
     /// How the build is shown on standard error [env: BUILDKIT_PROGRESS] [default: auto]
     #[arg(long, value_enum, hide_default_value = true)]
     progress: Option<Style>,
+    /// Show warnings of build checks in full
+    #[arg(short = 'D', long)]
+    debug: bool,
 }
 
 impl ProgressArgs {
+    /// Whether warnings are shown in full.
+    pub(crate) fn debug(&self) -> bool {
+        self.debug
+    }
+
     /// What is to be shown.
     pub(crate) fn choose(&self, env: &Environment, quiet: bool) -> Done<Progress> {
         if quiet {

@@ -112,12 +112,14 @@ fn one_file_is_one_source() {
 }
 
 #[test]
-fn a_dockerfile_must_be_text() {
+fn a_dockerfile_in_another_encoding_is_read_with_a_warning() {
     let mut caller = Caller::new();
-    fs_err::write(caller.path("Dockerfile"), b"FROM \xff\n").expect("a file");
-    assert!(
-        caller.refused(&[TargetSpec::default()]).contains("`Dockerfile` is not UTF-8 text: byte 5")
-    );
+    fs_err::write(caller.path("Dockerfile"), b"# \xff\nFROM alpine\n").expect("a file");
+    let planned = caller.planned(&[TargetSpec::default()]);
+    assert_eq!(planned.warnings.len(), 1);
+    assert!(planned.warnings[0].message.contains("`Dockerfile` is not UTF-8 text"));
+    fs_err::write(caller.path("Dockerfile"), b"\xff\xfeF\0").expect("a file");
+    assert!(caller.refused(&[TargetSpec::default()]).contains("`Dockerfile` is UTF-16 text"));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod bake;
 mod borrow;
+mod call;
+mod catalogue;
 mod contexts;
 mod dockerfiles;
 mod named;

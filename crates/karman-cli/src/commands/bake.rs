@@ -15,7 +15,8 @@ use karman_oci::Platform;
 use karman_report::{Progress, Redactor};
 use serde_json::{Map, Value};
 
-use crate::driver::{self, Built, Job};
+use crate::call::CallArgs;
+use crate::driver::{self, Job};
 use crate::failure::{Done, Failure};
 use crate::flags::{Allow, Unsupported, has_image, image_export, parse_allow};
 use crate::progress::ProgressArgs;
@@ -65,9 +66,8 @@ pub(crate) struct Args {
     /// Allow network.host or security.insecure
     #[arg(long, value_name = "PRIVILEGE", value_parser = parse_allow, value_delimiter = ',')]
     allow: Vec<Allow>,
-    /// Check the Dockerfiles only; exit code 1 when there are warnings
-    #[arg(long)]
-    check: bool,
+    #[command(flatten)]
+    call: CallArgs,
     /// Write what was made as JSON, by target
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
@@ -115,18 +115,29 @@ fn build(args: &Args, resolved: &Resolved, context: &Context) -> Done {
     let progress = args.progress.choose(&context.env, false)?;
     let mut specs = Vec::new();
     for name in &resolved.order {
-        specs.extend(resolved.targets.get(name).map(|t| spec(name, t, args.load)).transpose()?);
+        if let Some(target) = resolved.targets.get(name) {
+            // The command line wins over the file, as in buildx.
+            let mut target = target.clone();
+            target.call = target.call.filter(|_| args.call.method().is_none());
+            specs.push(spec(name, &target, args.load)?);
+        }
     }
     let pull = args.pull || resolved.targets.values().any(|t| t.pull == Some(true));
     if matches!(progress, Progress::Tty | Progress::Plain) {
         note_ignored(resolved);
     }
     let tags = driver::tags_of(&specs);
-    let job = Job { specs, progress, pull, allow: args.allow.clone(), check: args.check };
-    let response = match driver::build(job, context)? {
-        Built::Made(response) => response,
-        Built::Checked(code) => return Ok(code),
-    };
+    let job =
+        Job { specs, progress, pull, allow: args.allow.clone(), debug: args.progress.debug() };
+    if let Some((call, method)) = args.call.method() {
+        let about = |(name, t): (&String, &karman_bake::Target)| {
+            (name.clone(), t.description.clone().unwrap_or_default())
+        };
+        let about = resolved.targets.iter().map(about).collect();
+        let answers = driver::call(&job, call, context)?;
+        return method.show_all(answers, &about, (call, &print_json(resolved)));
+    }
+    let response = driver::build(job, context)?;
     if let Some(file) = &args.metadata_file {
         let wanted = tags.iter().filter(|(name, _)| !resolved.targets[*name].linked);
         let map: Map<String, Value> = wanted

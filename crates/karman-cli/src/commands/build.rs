@@ -8,7 +8,8 @@ use karman_control::Export;
 use karman_oci::{Platform, Reference};
 use karman_report::{Progress, Redactor};
 
-use crate::driver::{self, Built, Job};
+use crate::call::CallArgs;
+use crate::driver::{self, Job};
 use crate::failure::{Done, Failure};
 use crate::flags::{
     Allow, Unsupported, has_image, image_export, parse_allow, parse_host, parse_output,
@@ -101,12 +102,8 @@ pub(crate) struct Args {
     /// Allow network.host or security.insecure
     #[arg(long, value_name = "PRIVILEGE", value_parser = parse_allow, value_delimiter = ',')]
     allow: Vec<Allow>,
-    /// Check the Dockerfile only; exit code 1 when there are warnings
-    #[arg(long)]
-    check: bool,
-    /// `build`, or `check` for the same as --check
-    #[arg(long, value_name = "METHOD", value_parser = ["build", "check"], default_value = "build", hide_default_value = true)]
-    call: String,
+    #[command(flatten)]
+    call: CallArgs,
     /// Attestation; only `disabled=true` is accepted
     #[arg(long, value_name = "SPEC")]
     attest: Vec<String>,
@@ -123,17 +120,12 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
     let (metadata_file, iidfile) = (args.metadata_file.clone(), args.iidfile.clone());
     let specs = vec![spec];
     let (tags, stdout) = (driver::tags_of(&specs), driver::uses_stdout(&specs));
-    let job = Job {
-        specs,
-        progress,
-        pull: args.pull,
-        allow: args.allow,
-        check: args.check || args.call == "check",
-    };
-    let response = match driver::build(job, &context)? {
-        Built::Made(response) => response,
-        Built::Checked(code) => return Ok(code),
-    };
+    let job =
+        Job { specs, progress, pull: args.pull, allow: args.allow, debug: args.progress.debug() };
+    if let Some((call, method)) = args.call.method() {
+        return method.show(driver::call(&job, call, &context)?);
+    }
+    let response = driver::build(job, &context)?;
     let id = response.configs.get(NAME).map(ToString::to_string);
     if let Some(file) = metadata_file {
         let tags = tags.get(NAME).map(Vec::as_slice).unwrap_or_default();
