@@ -138,6 +138,17 @@ impl Pins {
     }
 }
 
+/// The line of a pin in a text that [`parse_compiled`] reads, counted from 1.
+pub(crate) fn line_of(text: &str, package: &PackageName, version: &str) -> Option<usize> {
+    let found = text.lines().position(|line| {
+        let requirement = bare(line).parse::<Requirement>();
+        requirement.is_ok_and(|r| {
+            r.name == *package && r.specifiers.as_str().trim_start_matches('=') == version
+        })
+    });
+    found.map(|index| index + 1)
+}
+
 /// The line without comment, hash and continuation.
 fn bare(line: &str) -> &str {
     let line = line.trim();

@@ -63,6 +63,7 @@ fn answer(expected: &str, subject: &Subject<'_>) -> String {
         "affected" => subjects::check::affected(subject),
         "check" => subjects::check::text(subject),
         "check-json" => subjects::check::json(subject),
+        "check-sarif" => subjects::check::sarif(subject),
         "plan" => subjects::check::plan(subject),
         "blockers" => subjects::check::blockers(subject),
         "explain" => subjects::check::explain(subject),

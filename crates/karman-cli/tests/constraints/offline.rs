@@ -1,6 +1,8 @@
 //! What needs neither a network nor uv.
 
-use crate::lab::{CRYPTOGRAPHY, Server, constraints, file, openstack_s_own_file, place, text};
+use crate::lab::{
+    CRYPTOGRAPHY, Server, URLLIB3, constraints, file, openstack_s_own_file, place, text,
+};
 
 pub(crate) const SERIES: &str = r#"series = "2026.1"
 python = ["3.13"]
@@ -59,6 +61,16 @@ fn check_answers_in_json() {
     assert_eq!(finding["ids"], serde_json::json!(["CVE-2024-12797", "GHSA-79v4-65xg-pq4g"]));
     assert_eq!(finding["fixed"], "44.0.1");
     assert_eq!(finding["services"], serde_json::json!(["keystone"]));
+}
+
+#[test]
+fn check_answers_in_sarif() {
+    let told = constraints(&fleet(""), "check --advisories osv --format sarif");
+    let json: serde_json::Value = serde_json::from_str(&told.out).expect("JSON");
+    let location = &json["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
+    let uri = "constraints/2026.1/upper-constraints.txt";
+    assert_eq!(location["artifactLocation"]["uri"], uri);
+    assert_eq!(location["region"]["startLine"], 1);
 }
 
 #[test]
@@ -140,6 +152,14 @@ fn import_keeps_a_copy_and_render_puts_the_bounds_on_it() {
         told.out
     );
     assert!(told.err.contains("~ urllib3 2.2.1 -> 2.6.3"), "{}", told.err);
+
+    // Without a lock, the imported pins are what is checked.
+    std::fs::remove_file(place.work().join("constraints/2026.1/upper-constraints.txt"))
+        .expect("gone");
+    file(&place, "osv/urllib3.json", URLLIB3);
+    let told = constraints(&place, "check --advisories osv");
+    assert_eq!(told.code, 0, "{}{}", told.out, told.err);
+    assert!(told.err.contains("the imported pins stand for it"), "{}", told.err);
 
     file(&place, "constraints/2026.1/imported.txt", "urllib3===2.2.2\n");
     let told = constraints(&place, "render 2026.1");

@@ -5,11 +5,13 @@
 //! as one of them affects the pin, and a version mends it only when none of them affects it.
 
 mod report;
+mod sarif;
 
 use std::collections::BTreeSet;
 
 pub(crate) use report::{chain_json, render_chain};
 pub use report::{render_json, render_text};
+pub use sarif::render_sarif;
 
 use crate::graph::{Chain, EVERY_IMAGE};
 use crate::osv::{Advisories, Advisory, Bound, Level, Severity, Subject};

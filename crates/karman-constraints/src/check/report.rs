@@ -13,7 +13,8 @@ pub fn render_text(report: &Report) -> String {
     report.findings.iter().map(paragraph).collect::<Vec<_>>().join("\n")
 }
 
-fn paragraph(finding: &Finding) -> String {
+/// One finding as people read it.
+pub(super) fn paragraph(finding: &Finding) -> String {
     let Finding { package, version, severity, .. } = finding;
     let (first, others) = finding.ids.split_first().map_or(("", &[][..]), |(f, o)| (f, o));
     let aliases =

@@ -2,7 +2,8 @@
 
 use karman_constraints::{
     Advisories, Bump, Date, FailOn, Level, NewOverride, PackageName, Pins, Report, Requirements,
-    VexFormat, parse_compiled, render_report, render_report_json, render_vex, write_override,
+    VexFormat, parse_compiled, render_report, render_report_json, render_report_sarif, render_vex,
+    write_override,
 };
 
 use crate::{Subject, rendered};
@@ -111,6 +112,14 @@ pub(crate) fn text(subject: &Subject<'_>) -> String {
 pub(crate) fn json(subject: &Subject<'_>) -> String {
     match subject.report() {
         Ok((report, _)) => render_report_json(&report, &subject.series.name),
+        Err(error) => error,
+    }
+}
+
+pub(crate) fn sarif(subject: &Subject<'_>) -> String {
+    let uri = "constraints/2026.1/upper-constraints.txt";
+    match subject.report() {
+        Ok((report, _)) => render_report_sarif(&report, uri, subject.case.body("pins")),
         Err(error) => error,
     }
 }

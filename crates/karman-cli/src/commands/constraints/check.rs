@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use karman_constraints::{
     Advisories, Date, FailOn, Level, Pins, Report, Requirements, check, render_report,
-    render_report_json,
+    render_report_json, render_report_sarif,
 };
 use karman_diag::ExitCode;
 
@@ -40,10 +40,21 @@ pub(crate) struct Args {
     fail_on: Threshold,
     /// Form of the report
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    format: Format,
+    format: ReportFormat,
 }
 
-/// Forms of a report.
+/// Forms of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ReportFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For code hosts, SARIF 2.1.0
+    Sarif,
+}
+
+/// Forms of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For people
@@ -95,7 +106,7 @@ pub(super) fn checked(
     let day = today(source.today)?;
     let pins = match file {
         Some(path) => pins(path, &read(path, context)?)?,
-        None => place.pins(context)?,
+        None => place.pins(loaded, context)?,
     };
     let graph = match file {
         // What others pin has other requirements.
@@ -130,8 +141,14 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
     let checked = checked(&place, &loaded, &args.source, args.pins.as_ref(), context)?;
     let report = &checked.report;
     match args.format {
-        Format::Text => out::data(&render_report(report))?,
-        Format::Json => out::data(&render_report_json(report, &place.series))?,
+        ReportFormat::Text => out::data(&render_report(report))?,
+        ReportFormat::Json => out::data(&render_report_json(report, &place.series))?,
+        ReportFormat::Sarif => {
+            let file = args.pins.clone().unwrap_or_else(|| place.locked());
+            let text = std::fs::read_to_string(context.env.absolute(&file)).unwrap_or_default();
+            let uri = file.display().to_string();
+            out::data(&render_report_sarif(report, &uri, &text))?;
+        }
     }
     let open = report.findings.iter().filter(|f| f.is_open()).count();
     out::note(&format!(

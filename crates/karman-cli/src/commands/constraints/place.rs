@@ -131,20 +131,28 @@ impl Place {
         }
     }
 
-    /// The pins that were locked.
-    pub(crate) fn pins(&self, context: &Context) -> Done<Pins> {
+    /// The pins that were locked, or else those that were imported, under the bounds of the series.
+    pub(crate) fn pins(&self, loaded: &Loaded, context: &Context) -> Done<Pins> {
         let path = self.locked();
-        if !context.env.absolute(&path).exists() {
-            return Err(Failure::Rendered {
-                text: format!(
-                    "ERROR: `{}` does not exist\nhint: `karman constraints lock {}` writes it\n",
-                    path.display(),
-                    self.series
-                ),
-                exit: ExitCode::Input,
-            });
+        if context.env.absolute(&path).exists() {
+            return pins(&path, &read(&path, context)?);
         }
-        pins(&path, &read(&path, context)?)
+        if let Some(applied) = self.held(loaded, context)? {
+            out::note(&format!(
+                "WARNING: `{}` does not exist; the imported pins stand for it\nhint: `karman constraints lock {}` shows that the fleet resolves under them\n",
+                path.display(),
+                self.series
+            ));
+            return Ok(applied.pins);
+        }
+        Err(Failure::Rendered {
+            text: format!(
+                "ERROR: `{}` does not exist\nhint: `karman constraints lock {}` writes it\n",
+                path.display(),
+                self.series
+            ),
+            exit: ExitCode::Input,
+        })
     }
 
     /// The requirement graph, where one was recorded. One that is older than the pins is used all

@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
         (None, held) => match held? {
             Some(applied) => applied,
             None => {
-                let pins = place.pins(context)?;
+                let pins = place.pins(&loaded, context)?;
                 apply(&loaded.series, &pins).map_err(|found| loaded.failure(&found))?
             }
         },

@@ -36,7 +36,7 @@ enum Format {
 pub(super) fn run(args: &Args, context: &Context) -> Done {
     let place = args.series.place(context)?;
     let loaded = place.load(context)?;
-    let pins = place.pins(context)?;
+    let pins = place.pins(&loaded, context)?;
     let day = today(args.today)?;
     let format = match args.format {
         Format::Openvex => VexFormat::OpenVex,

@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
     let package: PackageName = package.parse().map_err(|e| Failure::usage(format!("{e}")))?;
     let place = args.dir.place(series, context)?;
     let loaded = place.load(context)?;
-    let pins = place.pins(context)?;
+    let pins = place.pins(&loaded, context)?;
     let graph = place.graph(&pins, context)?;
     if graph.is_none() {
         out::note(&format!(
