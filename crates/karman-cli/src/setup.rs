@@ -2,6 +2,8 @@
 //!
 //! A flag wins over the environment, the environment over the file.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use karman_control::Session;
@@ -95,6 +97,15 @@ impl Context {
                 "name a directory with `--root` or `KARMAN_ROOT`",
             )
         })
+    }
+
+    /// The store's directory for commands that keep something there and need no engine; made, for
+    /// nobody else to read, where it is not there.
+    pub(crate) fn store_dir(&self) -> Done<PathBuf> {
+        let root = self.store_root(rustix::process::geteuid().is_root())?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&root);
+        made.map_err(|e| Failure::host("make the store's directory", e))?;
+        Ok(root)
     }
 
     /// The bundle of certificate authorities, where one is named.

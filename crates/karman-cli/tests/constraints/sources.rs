@@ -1,5 +1,7 @@
 //! Where advisories come from: a directory, an archive, a record, a server that says what changed.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::lab::{CRYPTOGRAPHY, Server, URLLIB3, constraints, file, place, zip};
 use crate::offline::{PINS, SERIES};
 
@@ -56,6 +58,9 @@ fn an_archive_is_downloaded_once_and_asked_for_with_its_tag() {
     assert_eq!(constraints(&place, &words).code, 0);
     assert_eq!(constraints(&place, &words).code, 0);
     assert_eq!(server.requests(), ["GET /all.zip 200", "HEAD /all.zip 304"]);
+    // What a build would find there is not opened to others by this.
+    let mode = std::fs::metadata(place.store()).expect("the store").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
 
     server.put("/all.zip", JSON, zip(&[("a.json", URLLIB3), ("b.json", CRYPTOGRAPHY)]));
     assert_eq!(constraints(&place, &words).code, 1);

@@ -130,8 +130,7 @@ struct Cached {
 
 impl Cached {
     fn of(url: &str, context: &Context) -> Done<Self> {
-        let root = context.store_root(rustix::process::geteuid().is_root())?;
-        let dir = root.join("advisories");
+        let dir = context.store_dir()?.join("advisories");
         fs::create_dir_all(&dir).map_err(|e| Failure::host("use the store", e))?;
         let name = Digest::sha256_of(url.as_bytes()).hex();
         Ok(Self { archive: dir.join(format!("{name}.zip")), tag: dir.join(format!("{name}.etag")) })

@@ -96,9 +96,8 @@ impl<'a> Resolver<'a> {
             let kind = Kind::Image { engine, image: args.resolver.clone() };
             return Ok(Self { context, kind, scratch, _scratch: Box::new(dir) });
         };
-        let root = context.store_root(rustix::process::geteuid().is_root())?;
+        let root = context.store_dir()?;
         let failed = |e| Failure::host("make a temporary directory below the store", e);
-        std::fs::create_dir_all(&root).map_err(failed)?;
         let dir = tempfile::Builder::new().prefix("lock-").tempdir_in(&root).map_err(failed)?;
         let scratch = dir.path().to_owned();
         let kind = Kind::Host(found(program, context));
