@@ -9,6 +9,8 @@
 //! Any image exists. `shell` has a shell, `env` the variable `TOOL_VERSION`, `placed` a working
 //! directory, `triggers` has `ONBUILD` instructions; `amd64-only` is for no other platform.
 
+#[path = "check/hostile.rs"]
+mod hostile;
 #[path = "check/lab.rs"]
 mod lab;
 #[path = "check/pages.rs"]

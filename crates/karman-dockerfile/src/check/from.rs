@@ -27,7 +27,7 @@ pub(crate) fn check_args<'k>(
     let known = known();
     for name in unset.iter().filter(|name| !known.contains(name.as_str())) {
         let mut message = format!("FROM argument '{name}' is not declared");
-        if let Some(meant) = suggest(name, known.iter().copied()) {
+        if let Some(meant) = suggest(name, known.iter().copied(), checks) {
             message.push_str(&format!(" (did you mean {meant}?)"));
         }
         checks.found(&rules::UNDEFINED_ARG_IN_FROM, at, message);

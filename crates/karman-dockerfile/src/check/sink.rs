@@ -12,6 +12,9 @@ use crate::instruction::Dockerfile;
 /// After so many findings the rest is not kept: a hostile file has one for every word.
 const MAX_FOUND: usize = 1_000;
 
+/// So many names are compared with ones that are not set, in one file.
+const MAX_COMPARISONS: usize = 50_000;
+
 /// Takes what the rules find. Rules speak from many places of the lowering, most of which only
 /// read: hence the cells.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(crate) struct Checks {
     advice: RefCell<Vec<Diagnostic>>,
     /// The instruction at work.
     here: Cell<Option<Span>>,
+    comparisons: Cell<usize>,
 }
 
 impl Checks {
@@ -55,6 +59,7 @@ impl Checks {
             warnings: RefCell::default(),
             advice: RefCell::default(),
             here: Cell::default(),
+            comparisons: Cell::default(),
         })
     }
 
@@ -78,6 +83,13 @@ impl Checks {
     /// Whether further findings are dropped, so that there is no use in looking.
     pub(crate) fn is_full(&self) -> bool {
         self.warnings.borrow().len() >= MAX_FOUND
+    }
+
+    /// Whether one more name may be compared.
+    pub(crate) fn may_compare(&self) -> bool {
+        let done = self.comparisons.get();
+        self.comparisons.set(done + 1);
+        done < MAX_COMPARISONS
     }
 
     /// A finding about the instruction at work.

@@ -10,9 +10,6 @@ const TOO_FAR: usize = 3;
 /// Longer names are not compared: the distance costs their product in time.
 const MAX_NAME: usize = 128;
 
-/// So many names are compared with one that is unset.
-const MAX_OPTIONS: usize = 1_000;
-
 /// Variables that the build reads but no instruction sees.
 const NOT_IN_ENVIRONMENT: &[&str] = &["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
@@ -29,7 +26,7 @@ pub(crate) fn check_unset<'a>(
             continue;
         }
         let mut message = format!("Usage of undefined variable '${name}'");
-        if let Some(meant) = suggest(name, known.clone()) {
+        if let Some(meant) = suggest(name, known.clone(), checks) {
             message.push_str(&format!(" (did you mean ${meant}?)"));
         }
         checks.found_here(&rules::UNDEFINED_VAR, message);
@@ -37,16 +34,24 @@ pub(crate) fn check_unset<'a>(
 }
 
 /// The option nearest to a word, if near enough; the first of several. None where the word is one
-/// of the options: then something else is wrong.
-pub(crate) fn suggest<'a>(word: &str, options: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// of the options: then something else is wrong; and none where a file made us compare too many.
+pub(crate) fn suggest<'a>(
+    word: &str,
+    options: impl Iterator<Item = &'a str>,
+    checks: &Checks,
+) -> Option<&'a str> {
     let mut best = None;
     let mut nearest = TOO_FAR;
-    for option in options.take(MAX_OPTIONS) {
+    for option in options {
         if option == word {
             return None;
         }
+        // A name differs by at least as many bytes; a character has up to four of them.
         if word.len() > MAX_NAME || option.len().abs_diff(word.len()) >= 4 * TOO_FAR {
             continue;
+        }
+        if !checks.may_compare() {
+            break;
         }
         let distance = levenshtein(word, option);
         if distance < nearest {
@@ -73,7 +78,10 @@ fn levenshtein(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::suggest;
+    use std::collections::BTreeMap;
+
+    use super::{Checks, suggest};
+    use crate::instruction::Dockerfile;
 
     #[test]
     fn near_names_are_suggested() {
@@ -85,7 +93,8 @@ mod tests {
             ("HOME", None),
             ("XYZZY", None),
         ] {
-            assert_eq!(suggest(word, options.into_iter()), want, "{word}");
+            let checks = Checks::new(&Dockerfile::default(), &BTreeMap::new()).expect("fine");
+            assert_eq!(suggest(word, options.into_iter(), &checks), want, "{word}");
         }
     }
 }
