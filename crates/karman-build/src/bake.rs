@@ -18,18 +18,15 @@ const DEFAULT_DOCKERFILE: &str = "Dockerfile";
 const CWD: &str = "cwd://";
 
 /// The attributes of a resolved bake target. A target that is only linked has no tags and goes
-/// nowhere. `cache-from` and `cache-to` mean nothing here (the local cache is always used), `pull`
-/// and `entitlements` are the caller's to heed.
+/// nowhere. `cache-from` and `cache-to` mean nothing here (the local cache is always used), `pull`,
+/// `call` and `entitlements` are the caller's to heed.
 ///
 /// # Errors
 /// [`PlanError::Usage`] for a value that cannot be read, and for what Karman cannot do yet:
-/// pushing, policies, methods other than `build`, annotations of anything but the manifest.
+/// pushing, policies, annotations of anything but the manifest.
 pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
     let bad =
         |message: String, hint: &str| PlanError::usage(format!("target `{name}`: {message}"), hint);
-    if let Some(call) = target.call.as_deref().filter(|c| !c.is_empty() && *c != "build") {
-        return Err(bad(format!("`call = \"{call}\"` is not a build"), "leave `call` out"));
-    }
     if !target.policy.is_empty() {
         return Err(bad("`policy` is not supported".to_owned(), "leave `policy` out"));
     }

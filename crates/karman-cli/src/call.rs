@@ -1,13 +1,17 @@
 //! `--check` and `--call`: what is asked of targets instead of building them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use karman_build::{Answered, Call};
+use karman_bake::{Resolved, print_json};
+use karman_build::{Answered, Call, TargetSpec};
 use karman_diag::{ExitCode, nearest};
 use serde_json::{Map, Value};
 
 use crate::failure::{Done, Failure};
 use crate::out;
+
+/// How a context names another target.
+const LINK: &str = "target:";
 
 /// Flags of `build` and `bake`.
 #[derive(Debug, Default, clap::Args)]
@@ -97,42 +101,105 @@ impl Method {
         }
         Ok(code)
     }
+}
 
-    /// Writes the answers of bake targets to a question, by name; `descriptions` are theirs,
-    /// `resolved` is what `--print` shows.
-    pub(crate) fn show_all(
-        self,
-        mut answers: Vec<Answered>,
-        descriptions: &BTreeMap<String, String>,
-        (call, resolved): (Call, &str),
-    ) -> Done {
+/// A question to some targets of bake files.
+pub(crate) struct Question {
+    /// What is asked.
+    pub(crate) call: Call,
+    method: Method,
+    /// Who.
+    pub(crate) targets: BTreeSet<String>,
+}
+
+/// What is asked of bake targets: the command line's question of all of them, else that of each
+/// one's `call`.
+pub(crate) fn questions(args: &CallArgs, resolved: &Resolved) -> Done<Vec<Question>> {
+    if let Some((call, method)) = args.method() {
+        return Ok(vec![Question {
+            call,
+            method,
+            targets: resolved.order.iter().cloned().collect(),
+        }]);
+    }
+    let mut all: Vec<Question> = Vec::new();
+    for (name, target) in &resolved.targets {
+        let text = target.call.as_deref().unwrap_or_default();
+        let method =
+            parse(text).map_err(|why| Failure::usage(format!("target `{name}`: `call`: {why}")))?;
+        let Some(call) = method.call else { continue };
+        match all.iter_mut().find(|q| q.method == method) {
+            Some(known) => drop(known.targets.insert(name.clone())),
+            None => all.push(Question { call, method, targets: BTreeSet::from([name.clone()]) }),
+        }
+    }
+    Ok(all)
+}
+
+/// The targets of these names and all that they link, in the order of the specs.
+pub(crate) fn with_linked(specs: &[TargetSpec], names: &BTreeSet<String>) -> Vec<TargetSpec> {
+    let mut wanted: BTreeSet<&str> = BTreeSet::new();
+    let mut pending: Vec<&str> = names.iter().map(String::as_str).collect();
+    while let Some(name) = pending.pop() {
+        if wanted.insert(name) {
+            let spec = specs.iter().filter(|spec| spec.name == name);
+            let sources = spec.flat_map(|spec| spec.contexts.values().chain([&spec.context]));
+            pending.extend(sources.filter_map(|source| source.strip_prefix(LINK)));
+        }
+    }
+    specs.iter().filter(|spec| wanted.contains(spec.name.as_str())).cloned().collect()
+}
+
+/// What is built after the questions: the targets that were not asked, and what they link. One that
+/// was asked goes nowhere.
+pub(crate) fn left_to_build(
+    specs: &[TargetSpec],
+    questions: &[Question],
+    resolved: &Resolved,
+) -> Vec<TargetSpec> {
+    let is_asked = |name: &String| questions.iter().any(|q| q.targets.contains(name));
+    let is_linked = |name: &String| resolved.targets.get(name).is_some_and(|t| t.linked);
+    let names = specs.iter().map(|spec| spec.name.clone());
+    let built = names.filter(|name| !is_asked(name) && !is_linked(name)).collect();
+    let mut specs = with_linked(specs, &built);
+    for spec in specs.iter_mut().filter(|spec| is_asked(&spec.name)) {
+        spec.exports.clear();
+        spec.tags.clear();
+    }
+    specs
+}
+
+impl Question {
+    /// Writes the answers of the targets that were asked, by name.
+    pub(crate) fn show(&self, mut answers: Vec<Answered>, resolved: &Resolved) -> Done {
+        answers.retain(|answer| self.targets.contains(&answer.target));
         answers.sort_by(|a, b| a.target.cmp(&b.target));
-        let failed = |a: &Answered| {
-            if a.error.is_some() { ExitCode::Failure.code() } else { self.status(a.code) }
+        let failed = |answer: &Answered| match answer.error {
+            Some(_) => ExitCode::Failure.code(),
+            None => self.method.status(answer.code),
         };
         let code = answers.iter().map(failed).max().unwrap_or_default();
-        if self.json {
-            out::data(&Self::json_of(&answers, call, resolved)?)?;
+        if self.method.json {
+            out::data(&self.json(&answers, &print_json(resolved))?)?;
             return Ok(code);
         }
         for (at, answer) in answers.iter().enumerate() {
-            let mut text = if at == 0 { String::new() } else { "\n".to_owned() };
-            text.push_str(&answer.target);
-            text.push('\n');
-            if let Some(about) = descriptions.get(&answer.target).filter(|d| !d.is_empty()) {
-                text.push_str(about);
-                text.push('\n');
-            }
-            text.push('\n');
-            text.push_str(&answer.text);
-            text.extend(answer.error.iter().map(|(error, _)| error.as_str()));
-            out::data(&text)?;
+            let about = resolved.targets.get(&answer.target).and_then(|t| t.description.clone());
+            let about = about.filter(|text| !text.is_empty()).map(|text| text + "\n");
+            let error = answer.error.as_ref().map_or("", |(text, _)| text.as_str());
+            out::data(&format!(
+                "{}{}\n{}\n{}{error}",
+                if at == 0 { "" } else { "\n" },
+                answer.target,
+                about.unwrap_or_default(),
+                answer.text,
+            ))?;
         }
         Ok(code)
     }
 
     /// buildx's shape: groups, and for each target its definition and the answer.
-    fn json_of(answers: &[Answered], call: Call, resolved: &str) -> Done<String> {
+    fn json(&self, answers: &[Answered], resolved: &str) -> Done<String> {
         let read = |text: &str| {
             serde_json::from_str::<Value>(text).map_err(|e| Failure::host("read an answer", e))
         };
@@ -145,7 +212,7 @@ impl Method {
             if let (Some((text, _)), Some(members)) = (&answer.error, result.as_object_mut()) {
                 members.insert("error".to_owned(), text.trim_end().into());
             }
-            entry.insert(call.name().to_owned(), result);
+            entry.insert(self.call.name().to_owned(), result);
             targets.insert(answer.target.clone(), Value::Object(entry));
         }
         let mut all = Map::new();

@@ -79,7 +79,6 @@ fn what_cannot_be_done_is_said() {
         ("output = [\"type=registry\"]", "pushing to a registry is not supported yet"),
         ("output = [\"type=image,push=true\"]", "pushing to a registry is not supported yet"),
         ("output = [\"type=zip\"]", "unknown output type `zip`"),
-        ("call = \"check\"", "is not a build"),
         ("platforms = [\"a/b/c/d\"]", "is not a platform"),
         ("shm-size = \"much\"", "`much` is not a size"),
         ("ulimits = [\"nofile\"]", "`nofile` is not a limit"),

@@ -15,7 +15,7 @@ use karman_oci::Platform;
 use karman_report::{Progress, Redactor};
 use serde_json::{Map, Value};
 
-use crate::call::CallArgs;
+use crate::call::{self, CallArgs};
 use crate::driver::{self, Job};
 use crate::failure::{Done, Failure};
 use crate::flags::{Allow, Unsupported, has_image, image_export, parse_allow};
@@ -113,31 +113,30 @@ pub(crate) fn run(args: Args, context: &Context) -> Done {
 
 fn build(args: &Args, resolved: &Resolved, context: &Context) -> Done {
     let progress = args.progress.choose(&context.env, false)?;
-    let mut specs = Vec::new();
-    for name in &resolved.order {
-        if let Some(target) = resolved.targets.get(name) {
-            // The command line wins over the file, as in buildx.
-            let mut target = target.clone();
-            target.call = target.call.filter(|_| args.call.method().is_none());
-            specs.push(spec(name, &target, args.load)?);
-        }
-    }
+    let wanted = resolved.order.iter().filter_map(|n| Some((n, resolved.targets.get(n)?)));
+    let specs: Vec<TargetSpec> =
+        wanted.map(|(name, target)| spec(name, target, args.load)).collect::<Done<_>>()?;
     let pull = args.pull || resolved.targets.values().any(|t| t.pull == Some(true));
     if matches!(progress, Progress::Tty | Progress::Plain) {
         note_ignored(resolved);
     }
-    let tags = driver::tags_of(&specs);
-    let job =
-        Job { specs, progress, pull, allow: args.allow.clone(), debug: args.progress.debug() };
-    if let Some((call, method)) = args.call.method() {
-        let about = |(name, t): (&String, &karman_bake::Target)| {
-            (name.clone(), t.description.clone().unwrap_or_default())
-        };
-        let about = resolved.targets.iter().map(about).collect();
-        let answers = driver::call(&job, call, context)?;
-        return method.show_all(answers, &about, (call, &print_json(resolved)));
+    let job = |specs| {
+        let (allow, debug) = (args.allow.clone(), args.progress.debug());
+        Job { specs, progress, pull, allow, debug }
+    };
+    let questions = call::questions(&args.call, resolved)?;
+    let mut code = 0;
+    for question in &questions {
+        let asked = job(call::with_linked(&specs, &question.targets));
+        let answers = driver::call(&asked, question.call, context)?;
+        code = code.max(question.show(answers, resolved)?);
     }
-    let response = driver::build(job, context)?;
+    let specs = call::left_to_build(&specs, &questions, resolved);
+    if specs.is_empty() {
+        return Ok(code);
+    }
+    let tags = driver::tags_of(&specs);
+    let response = driver::build(job(specs), context)?;
     if let Some(file) = &args.metadata_file {
         let wanted = tags.iter().filter(|(name, _)| !resolved.targets[*name].linked);
         let map: Map<String, Value> = wanted
@@ -145,7 +144,7 @@ fn build(args: &Args, resolved: &Resolved, context: &Context) -> Done {
             .collect();
         metadata::write_json(file, &Value::Object(map))?;
     }
-    Ok(0)
+    Ok(code)
 }
 
 /// The build of a target. Without an output the image goes to the local store, and without a tag it
