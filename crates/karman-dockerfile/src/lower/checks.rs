@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use karman_diag::Span;
+use karman_diag::{Diagnostic, Span};
 
 use super::Lowering;
 use super::options::ContextInput;
@@ -14,7 +14,7 @@ use super::state::{Command, StateId};
 use crate::check::fleet::{Script, layers::Held, packages::BuildPackages, pins};
 use crate::check::{from, ignored, rules, secrets, stages, variables};
 use crate::instruction::{
-    CommandLine, Files, Instruction, InstructionKind as Kind, Pair, Run, SourceWord, Stage,
+    CommandLine, Files, Instruction, InstructionKind as Kind, Pair, Run, SourceWord, Stage, Word,
 };
 
 /// What the checks remember of a stage.
@@ -87,6 +87,20 @@ impl Lowering<'_> {
             used.extend(platform.matched);
         }
         used
+    }
+
+    /// An error about a word of `FROM`, with what was meant by an argument that is not set.
+    pub(super) fn with_meant_argument(&self, problem: Diagnostic, word: &Word) -> Diagnostic {
+        let Ok(expanded) = self.expanded(&word.value, word.span, &self.globals) else {
+            return problem;
+        };
+        let suggest = |name: &String| {
+            variables::suggest(name, self.globals.names(), &self.checks).map(str::to_owned)
+        };
+        match expanded.unmatched.iter().find_map(suggest) {
+            Some(meant) => problem.with_hint(format!("did you mean `{meant}`?")),
+            None => problem,
+        }
     }
 
     /// Variables of a word that are not set.

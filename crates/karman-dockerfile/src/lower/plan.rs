@@ -33,7 +33,8 @@ impl Lowering<'_> {
         let mut state = State::new(base, stage.span);
         state.notes.taken.use_all(used);
         if let Some(word) = &stage.platform {
-            state.platform = Some(self.platform_word(&word.value, word.span, &self.globals)?);
+            let platform = self.platform_word(&word.value, word.span, &self.globals);
+            state.platform = Some(platform.map_err(|p| self.with_meant_argument(p, word))?);
         }
         state.name = stage.name.as_ref().map(|n| n.value.to_lowercase());
         state.display = state.name.clone().unwrap_or_else(|| format!("stage-{index}"));
