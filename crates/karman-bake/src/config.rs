@@ -42,10 +42,12 @@ impl Config {
         let scope = Scope::new(bake, request);
         let mut problems = Vec::new();
         check_variables(&scope, &mut problems);
+        problems.extend(crate::functions::check(&scope));
         if !problems.is_empty() {
             return Err(problems);
         }
         let mut config = Config::default();
+        config.add_compose(bake);
         if let Err(d) = config.add_targets(&scope, &mut problems) {
             problems.push(d);
         }
@@ -62,9 +64,27 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
+    /// The services of compose files, on which everything else is laid, and the group of them all.
+    fn add_compose(&mut self, bake: &BakeFile) {
+        let Some(compose) = &bake.compose else { return };
+        if compose.targets.is_empty() {
+            return;
+        }
+        let targets = compose.targets.iter().map(|(name, span, _)| (name.clone(), *span)).collect();
+        self.groups.push(Group { name: "default".to_owned(), description: String::new(), targets });
+        self.targets.extend(compose.targets.iter().map(|(name, span, target)| Definition {
+            name: name.clone(),
+            span: *span,
+            target: target.clone(),
+            inherits: Vec::new(),
+        }));
+    }
+
     fn add_targets(&mut self, scope: &Scope<'_>, problems: &mut Vec<Diagnostic>) -> Eval<()> {
         let instances = scope.instances()?;
-        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        let known = self.targets.iter().enumerate();
+        let mut places: BTreeMap<String, usize> =
+            known.map(|(at, t)| (t.name.clone(), at)).collect();
         let mut renamed: Vec<(String, Vec<Named>)> = Vec::new();
         for instance in instances.iter() {
             let block = &scope.bake.targets[instance.block];

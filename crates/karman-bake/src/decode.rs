@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use karman_diag::{Diagnostic, Span};
 
-use crate::entry::Entry;
+use crate::entry::{Attest, CacheEntry, Entry, Output, Secret, Ssh};
 use crate::eval::{Eval, Locals, fail};
 use crate::file::unexpected;
 use crate::scope::Scope;
@@ -168,8 +168,17 @@ fn text(value: Value, attr: &Attr) -> Eval<String> {
     }
 }
 
+/// A truth value; `1` and `0` too, as the reference of bake has them.
 fn truth(value: &Value, attr: &Attr) -> Eval<bool> {
-    match value.to_bool() {
+    let number = match value {
+        Value::Number(n) => match n.as_int() {
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            _ => None,
+        },
+        _ => None,
+    };
+    match value.to_bool().or(number) {
         Some(yes) => Ok(yes),
         None => wrong(attr, "bool", value),
     }
@@ -208,6 +217,22 @@ fn map(value: Value, attr: &Attr) -> Eval<BTreeMap<String, String>> {
         }
     }
     Ok(out)
+}
+
+/// What a reference such as `target.app.output` sees: entries written as text are objects there.
+pub(crate) fn seen(value: Value, attr: &Attr) -> Eval<Value> {
+    fn objects<E: Entry>(value: Value, attr: &Attr) -> Eval<Value> {
+        Ok(Value::List(entries::<E>(value, attr)?.iter().map(Entry::to_value).collect()))
+    }
+    match (attr.name.as_str(), &value) {
+        (_, Value::Null) => Ok(value),
+        ("attest", _) => objects::<Attest>(value, attr),
+        ("cache-from" | "cache-to", _) => objects::<CacheEntry>(value, attr),
+        ("output", _) => objects::<Output>(value, attr),
+        ("secret", _) => objects::<Secret>(value, attr),
+        ("ssh", _) => objects::<Ssh>(value, attr),
+        _ => Ok(value),
+    }
 }
 
 fn entries<E: Entry>(value: Value, attr: &Attr) -> Eval<Vec<E>> {

@@ -133,6 +133,17 @@ impl fmt::Display for CacheEntry {
     }
 }
 
+/// Cache entries of a text of a command line or a compose file, where references may stand side by side: `a,b`.
+pub(crate) fn parse_caches(text: &str) -> Result<Vec<CacheEntry>, Problem> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    if text.contains('=') {
+        return CacheEntry::from_text(text).map(|entry| vec![entry]);
+    }
+    csv::fields(text)?.iter().map(|field| CacheEntry::from_text(field)).collect()
+}
+
 /// `output`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {

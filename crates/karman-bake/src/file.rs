@@ -1,17 +1,23 @@
 //! Bake files read and sorted into variables, functions, groups and targets; nothing is evaluated yet.
 
-use karman_diag::{Diagnostic, SourceMap, Span};
+use karman_diag::{Diagnostic, FileId, SourceMap, Span};
 
+use crate::compose::{self, Compose};
 use crate::eval::{fail, suggest};
 use crate::func;
-use crate::limits::MAX_FILE_BYTES;
+use crate::limits::{MAX_DEFINITIONS, MAX_FILE_BYTES};
 use crate::matrix::{bad_name, valid_name};
+use crate::request::Request;
 use crate::syntax::ast::{Attr, Block, Body, Expr, Kind};
 use crate::syntax::{parse_expr, parse_hcl, parse_json};
 use crate::value::Value;
 
 /// The files bake looks for where none is named, in the order they win.
-pub const DEFAULT_FILES: [&str; 4] = [
+pub const DEFAULT_FILES: [&str; 8] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
     "docker-bake.json",
     "docker-bake.hcl",
     "docker-bake.override.json",
@@ -28,6 +34,8 @@ pub struct BakeFile {
     pub(crate) attrs: Vec<Attr>,
     pub(crate) groups: Vec<Block>,
     pub(crate) targets: Vec<Block>,
+    pub(crate) compose: Option<Compose>,
+    definitions: usize,
 }
 
 /// A `variable` block.
@@ -51,46 +59,81 @@ pub(crate) struct FunctionDef {
     pub(crate) result: Expr,
 }
 
-/// Reads files in the order they win: later definitions override or extend earlier ones.
+/// Reads files in the order they win: later definitions override or extend earlier ones. Compose files come before
+/// all others, wherever they stand.
 ///
-/// A name ending in `.json` is JSON, one in `.hcl` is HCL; any other text is JSON where it starts with `{`.
+/// A name ending in `.json` is JSON, one in `.hcl` is HCL, one in `.yaml` or `.yml` is compose; any other text is
+/// compose where it has services, JSON where it starts with `{`, and else HCL. What compose files name (`.env` and
+/// others) is read through [`Request::files`], and their variables are those of the request.
 /// What could be read is in the [`BakeFile`] even where there are errors; do not resolve it then.
-pub fn parse(files: &[(String, String)]) -> (BakeFile, Vec<Diagnostic>) {
+pub fn parse(files: &[(String, String)], request: &Request) -> (BakeFile, Vec<Diagnostic>) {
     let mut bake = BakeFile::default();
     let mut diagnostics = Vec::new();
+    let mut compose_files: Vec<FileId> = Vec::new();
     for (name, text) in files {
         let id = bake.sources.add(name.clone(), text.as_str());
         let whole = Span::new(id, 0, 0);
         let body = if text.len() > MAX_FILE_BYTES {
             fail(format!("the file is larger than {MAX_FILE_BYTES} bytes"), whole)
-        } else if is_compose(name) {
-            Err(Diagnostic::error(format!("compose files are not supported: `{name}`"), whole)
-                .with_hint("write the targets to `docker-bake.hcl`"))
-        } else if is_json(name, text) {
-            parse_json(id, text)
         } else {
-            parse_hcl(id, text)
+            match Format::of(name, text) {
+                Format::Compose => {
+                    compose_files.push(id);
+                    continue;
+                }
+                Format::Json => parse_json(id, text),
+                Format::Hcl => parse_hcl(id, text),
+            }
         };
         match body {
             Ok(body) => bake.add(body, &mut diagnostics),
             Err(d) => diagnostics.push(d),
         }
     }
+    if !compose_files.is_empty() {
+        match compose::load(&compose_files, &mut bake.sources, request, &mut diagnostics) {
+            Ok(compose) => bake.compose = Some(compose),
+            Err(d) => diagnostics.push(d),
+        }
+    }
     (bake, diagnostics)
 }
 
-fn is_compose(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    lower.ends_with(".yaml") || lower.ends_with(".yml")
+enum Format {
+    Compose,
+    Json,
+    Hcl,
 }
 
-fn is_json(name: &str, text: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    lower.ends_with(".json") || (!lower.ends_with(".hcl") && text.trim_start().starts_with('{'))
+impl Format {
+    fn of(name: &str, text: &str) -> Self {
+        let lower = name.to_ascii_lowercase();
+        let ends = |suffix: &str| lower.ends_with(suffix);
+        if ends(".yaml") || ends(".yml") {
+            Self::Compose
+        } else if ends(".json") {
+            Self::Json
+        } else if ends(".hcl") {
+            Self::Hcl
+        } else if compose::is_compose(text) {
+            Self::Compose
+        } else if text.trim_start().starts_with('{') {
+            Self::Json
+        } else {
+            Self::Hcl
+        }
+    }
 }
 
 impl BakeFile {
     fn add(&mut self, body: Body, diagnostics: &mut Vec<Diagnostic>) {
+        let place = body.blocks.first().map(|b| b.span).or(body.attrs.first().map(|a| a.name_span));
+        self.definitions += body.blocks.len() + body.attrs.len();
+        if self.definitions > MAX_DEFINITIONS {
+            let message = format!("more than {MAX_DEFINITIONS} blocks and attributes");
+            diagnostics.push(Diagnostic::error(message, place));
+            return;
+        }
         for block in body.blocks {
             let result = match block.kind.as_str() {
                 "variable" => {

@@ -2,6 +2,8 @@
 
 /// Largest bake file in bytes.
 pub const MAX_FILE_BYTES: usize = 4 << 20;
+/// Most blocks and attributes at the top of all files together; names are looked for one by one.
+pub const MAX_DEFINITIONS: usize = 10_000;
 /// Most targets one `matrix` may expand to.
 pub const MAX_MATRIX: usize = 4096;
 /// Most targets in all files together, after matrix expansion.
@@ -26,3 +28,11 @@ pub const MAX_PRODUCT: usize = 100_000;
 pub const MAX_FORMAT_WIDTH: usize = 4096;
 /// Most problems reported at once.
 pub const MAX_PROBLEMS: usize = 100;
+/// Deepest nesting of a YAML text.
+pub const MAX_YAML_DEPTH: usize = 100;
+/// Most values of a YAML text, those behind aliases counted each time they are named.
+pub const MAX_YAML_NODES: usize = 500_000;
+/// Deepest nesting of `${A:-${B:-…}}` in compose files.
+pub const MAX_INTERPOLATION_DEPTH: usize = 32;
+/// Most files that compose files may name: `.env`, `env_file`, `include`, `extends`.
+pub const MAX_COMPOSE_FILES: usize = 256;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use karman_diag::Diagnostic;
 
 use crate::config::Config;
-use crate::entry::{Entry, Output};
+use crate::entry::{CacheEntry, Entry, Output, Secret, parse_caches};
 use crate::eval::suggest;
 use crate::pattern::matches;
 use crate::request::{Request, parse_bool};
@@ -13,7 +13,7 @@ use crate::target::Target;
 use crate::value::Value;
 
 /// Keys with a name after them.
-const MAPS: [&str; 4] = ["args", "contexts", "extra-hosts", "labels"];
+const MAPS: [&str; 5] = ["args", "contexts", "extra-hosts", "labels", "secret"];
 /// Keys that collect values.
 const LISTS: [&str; 13] = [
     "annotations",
@@ -31,7 +31,7 @@ const LISTS: [&str; 13] = [
     "ulimits",
 ];
 /// Keys with one value.
-const SCALARS: [&str; 11] = [
+const SCALARS: [&str; 10] = [
     "call",
     "context",
     "dockerfile",
@@ -42,7 +42,6 @@ const SCALARS: [&str; 11] = [
     "push",
     "shm-size",
     "target",
-    "description",
 ];
 
 /// One key of one target; several values where it was given several times.
@@ -116,12 +115,53 @@ impl Overrides {
         }
     }
 
-    /// Applies the overrides of `name`.
-    pub(crate) fn apply(&self, name: &str, target: &mut Target) -> Result<(), Diagnostic> {
-        for o in self.0.get(name).into_iter().flatten() {
+    /// Applies the overrides of `name`. What the command line names, the command line allows.
+    pub(crate) fn apply(
+        &self,
+        name: &str,
+        target: &mut Target,
+        granted: &mut Granted,
+    ) -> Result<(), Diagnostic> {
+        let all = || self.0.get(name).into_iter().flatten();
+        for o in all() {
             o.apply(target)?;
         }
+        for o in all() {
+            granted.add(o, target);
+        }
         Ok(())
+    }
+}
+
+/// What overrides name, and so allow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// Paths that may be read.
+    pub read: Vec<String>,
+    /// Paths that may be written.
+    pub write: Vec<String>,
+    /// Privileges such as `network.host`.
+    pub privileges: Vec<String>,
+}
+
+impl Granted {
+    fn add(&mut self, o: &Override, t: &Target) {
+        let local = |caches: &[CacheEntry], key: &str| -> Vec<String> {
+            let local = caches.iter().filter(|c| c.kind == "local");
+            local.filter_map(|c| c.attrs.get(key).cloned()).collect()
+        };
+        let given = |text: &String| !text.is_empty();
+        match o.key.as_str() {
+            "cache-from" => self.read.extend(local(&t.cache_from, "src")),
+            "cache-to" => self.write.extend(local(&t.cache_to, "dest")),
+            "secret" | "secrets" => {
+                self.read.extend(t.secret.iter().map(|s| s.src.clone()).filter(given));
+            }
+            "ssh" => self.read.extend(t.ssh.iter().flat_map(|s| s.paths.clone())),
+            "output" => self.write.extend(t.output.iter().map(|o| o.dest.clone()).filter(given)),
+            "entitlements" => self.privileges.extend(o.values.iter().cloned()),
+            _ => {}
+        }
     }
 }
 
@@ -161,7 +201,6 @@ impl Override {
             "dockerfile" => t.dockerfile = Some(value()),
             "target" => t.target = Some(value()),
             "call" => t.call = Some(value()),
-            "description" => t.description = Some(value()),
             "network" => t.network = Some(value()),
             "shm-size" => t.shm_size = Some(value()),
             "args" => drop(t.args.insert(sub(), value())),
@@ -182,8 +221,9 @@ impl Override {
             "annotations" => t.annotations.extend(self.values.iter().cloned()),
             "entitlements" => t.entitlements.extend(self.values.iter().cloned()),
             "attest" => t.attest.extend(self.parsed()?),
-            "cache-from" => self.entries(&mut t.cache_from)?,
-            "cache-to" => self.entries(&mut t.cache_to)?,
+            "cache-from" => self.caches(&mut t.cache_from)?,
+            "cache-to" => self.caches(&mut t.cache_to)?,
+            "secret" => self.secret(&mut t.secret)?,
             "secrets" => self.entries(&mut t.secret)?,
             "ssh" => self.entries(&mut t.ssh)?,
             "output" => self.entries(&mut t.output)?,
@@ -219,6 +259,40 @@ impl Override {
             })
         });
         all.collect()
+    }
+
+    fn caches(&self, list: &mut Vec<CacheEntry>) -> Result<(), Diagnostic> {
+        let mut parsed = Vec::new();
+        for text in &self.values {
+            let found = parse_caches(text);
+            parsed.extend(found.map_err(|p| {
+                Diagnostic::error(format!("invalid value for {}: {p}", self.key), None)
+            })?);
+        }
+        if !self.append {
+            list.clear();
+        }
+        list.extend(parsed);
+        Ok(())
+    }
+
+    /// `secret.ID=env=…` or `secret.ID=src=…`: another source for a secret that is declared.
+    fn secret(&self, list: &mut [Secret]) -> Result<(), Diagnostic> {
+        let id = &self.sub;
+        let Some(known) = list.iter_mut().find(|s| s.id == *id) else {
+            let message = format!("secret {id:?} must be declared before it can be overridden");
+            return fault(message);
+        };
+        let text = self.values.last().map_or("", String::as_str);
+        let new = Secret::from_text(text)
+            .map_err(|p| Diagnostic::error(format!("invalid value for secret.{id}: {p}"), None))?;
+        if !new.id.is_empty() && new.id != *id {
+            let message =
+                format!("secret override id {:?} does not match declared secret {id:?}", new.id);
+            return fault(message);
+        }
+        *known = Secret { id: id.clone(), ..new };
+        Ok(())
     }
 
     fn entries<E: Entry>(&self, list: &mut Vec<E>) -> Result<(), Diagnostic> {

@@ -1,6 +1,8 @@
 //! What a caller asks of a bake file, with everything the crate may not look up itself.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 /// One invocation of bake.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +17,34 @@ pub struct Request {
     pub env: BTreeMap<String, String>,
     /// Facts of this machine and moment.
     pub facts: Facts,
+    /// Files that compose files name.
+    pub files: Files,
+}
+
+type ReadFn = dyn Fn(&str) -> Result<Option<String>, String> + Send + Sync;
+
+/// Reads files by their path relative to the working directory, for what compose files name: `.env`, `env_file`,
+/// `include`, `extends`. By default there are none.
+#[derive(Clone, Default)]
+pub struct Files(Option<Arc<ReadFn>>);
+
+impl Files {
+    /// Files as `read` gives them: `None` for one that does not exist, else its text, or why it cannot be read.
+    pub fn new(
+        read: impl Fn(&str) -> Result<Option<String>, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Some(Arc::new(read)))
+    }
+
+    pub(crate) fn read(&self, path: &str) -> Result<Option<String>, String> {
+        self.0.as_ref().map_or(Ok(None), |read| read(path))
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Files(…)" } else { "Files(none)" })
+    }
 }
 
 /// What built-in variables and functions answer.
@@ -28,8 +58,10 @@ pub struct Facts {
     pub now: Option<i64>,
     /// The answer of `homedir()`; without it the function fails.
     pub home: Option<String>,
-    /// Seed of `uuidv4()`; without it the function fails.
+    /// Seed of `uuidv4()` and `bcrypt()`; without it the functions fail.
     pub random: Option<[u8; 32]>,
+    /// The URL that the bake files came from, where relative contexts are then; `None` is the working directory.
+    pub place: Option<String>,
 }
 
 impl Default for Facts {
@@ -40,6 +72,7 @@ impl Default for Facts {
             now: None,
             home: None,
             random: None,
+            place: None,
         }
     }
 }
@@ -55,8 +88,12 @@ impl Request {
 
     /// The value of an environment variable, unless looking is turned off.
     pub(crate) fn env(&self, name: &str) -> Option<&String> {
-        let off = self.env.get(NO_ENV).and_then(|v| parse_bool(v)).unwrap_or(false);
-        self.env.get(name).filter(|_| !off)
+        self.env.get(name).filter(|_| self.looks_up())
+    }
+
+    /// Whether the environment may be looked at.
+    pub(crate) fn looks_up(&self) -> bool {
+        !self.env.get(NO_ENV).and_then(|v| parse_bool(v)).unwrap_or(false)
     }
 
     /// `BAKE_…` variables.

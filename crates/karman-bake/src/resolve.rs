@@ -1,5 +1,6 @@
 //! From a request to the targets to build: groups opened, inheritance merged, overrides applied, links followed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -9,8 +10,9 @@ use crate::config::Config;
 use crate::entry::Output;
 use crate::eval::suggest;
 use crate::file::BakeFile;
+use crate::func::clean;
 use crate::limits::MAX_CHAIN;
-use crate::overrides::Overrides;
+use crate::overrides::{Granted, Overrides};
 use crate::pattern::{is_pattern, matches};
 use crate::request::Request;
 use crate::target::{Target, linked_targets};
@@ -26,8 +28,14 @@ pub struct Resolved {
     pub targets: BTreeMap<String, Target>,
     /// All names of `targets`, linked ones before those that link them.
     pub order: Vec<String>,
+    /// What overrides allow by naming it.
+    pub granted: Granted,
 }
 
+/// Prefix of paths below the working directory.
+const CWD: &str = "cwd://";
+/// The variable of the environment that every target takes as an argument.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The name used where no target is asked for.
 const DEFAULT: &str = "default";
 
@@ -38,13 +46,25 @@ const DEFAULT: &str = "default";
 pub fn resolve(bake: &BakeFile, request: &Request) -> Result<Resolved, Vec<Diagnostic>> {
     let config = Config::of(bake, request)?;
     let overrides = Overrides::parse(&config, request).map_err(|d| vec![d])?;
-    let resolver = Resolver { config: &config, overrides: &overrides };
-    resolver.run(request).map_err(|d| vec![d])
+    let resolver = Resolver {
+        request,
+        config: &config,
+        overrides: &overrides,
+        merged: RefCell::default(),
+        granted: RefCell::default(),
+    };
+    let mut resolved = resolver.run(request).map_err(|d| vec![d])?;
+    resolved.granted = resolver.granted.into_inner();
+    Ok(resolved)
 }
 
 struct Resolver<'c> {
+    request: &'c Request,
     config: &'c Config,
     overrides: &'c Overrides,
+    /// Targets with what they inherit: a diamond of `inherits` would take exponential time without.
+    merged: RefCell<BTreeMap<String, Target>>,
+    granted: RefCell<Granted>,
 }
 
 type Found<T> = Result<T, Diagnostic>;
@@ -170,14 +190,49 @@ impl Resolver<'_> {
     /// A target with everything it inherits and the defaults of buildx.
     fn target(&self, name: &str, span: Option<Span>) -> Found<Target> {
         let mut target = self.merged(name, span, &mut Vec::new())?;
-        target.inherits.clear();
-        target.context.get_or_insert_with(|| ".".to_owned());
+        let context = target.context.take().unwrap_or_else(|| ".".to_owned());
+        let place = span.or(self.config.target(name).map(|d| d.span));
+        for (what, text) in
+            [("context", Some(&context)), ("dockerfile", target.dockerfile.as_ref())]
+        {
+            if text.is_some_and(|text| text == "-") {
+                let message = format!("{what} from stdin not allowed in bake: target `{name}`");
+                return Err(Diagnostic::error(message, place)
+                    .with_hint("standard input may hold the bake file: `-f -`"));
+            }
+        }
+        let rebase = |text: &str| {
+            self.rebased(text)
+                .map_err(|why| Diagnostic::error(format!("target `{name}`: {why}"), place))
+        };
+        let rebased = rebase(&context)?;
+        // For a local build the prefix has no meaning any more.
+        let own = rebased.strip_prefix(CWD).map(clean);
+        target.context = Some(own.unwrap_or(rebased));
+        for value in target.contexts.values_mut().filter(|_| self.request.facts.place.is_some()) {
+            *value = rebase(value)?;
+        }
+        if let Some(epoch) = self.request.env.get(EPOCH).filter(|e| !e.is_empty()) {
+            target.args.entry(EPOCH.to_owned()).or_insert_with(|| epoch.clone());
+        }
         let dockerfile = target.dockerfile.take().filter(|d| !d.is_empty());
         target.dockerfile = Some(dockerfile.unwrap_or_else(|| "Dockerfile".to_owned()));
         Ok(target)
     }
 
+    /// A context as the build takes it: a path in its shortest form, below the place of the bake files.
+    fn rebased(&self, text: &str) -> Result<String, String> {
+        match &self.request.facts.place {
+            _ if !is_path(text) => Ok(text.to_owned()),
+            None => Ok(clean(text)),
+            Some(place) => below(place, &clean(text)),
+        }
+    }
+
     fn merged(&self, name: &str, span: Option<Span>, chain: &mut Vec<String>) -> Found<Target> {
+        if let Some(known) = self.merged.borrow().get(name) {
+            return Ok(known.clone());
+        }
         let Some(definition) = self.config.target(name) else {
             return Err(self.missing(&format!("failed to find target {name}"), name, span));
         };
@@ -199,8 +254,10 @@ impl Resolver<'_> {
         }
         chain.pop();
         target.merge(definition.target.clone());
-        self.overrides.apply(name, &mut target)?;
+        self.overrides.apply(name, &mut target, &mut self.granted.borrow_mut())?;
         target.normalize();
+        // Followed already; it would double at every step of a chain of diamonds.
+        target.inherits.clear();
         // What an override changed counts as set for those who inherit.
         target.set.extend(["tags", "platforms", "cache-to", "output"].into_iter().filter(|k| {
             match *k {
@@ -210,6 +267,7 @@ impl Resolver<'_> {
                 _ => !target.output.is_empty(),
             }
         }));
+        self.merged.borrow_mut().insert(name.to_owned(), target.clone());
         Ok(target)
     }
 
@@ -257,6 +315,33 @@ impl Resolver<'_> {
         out.order.push(name.to_owned());
         Ok(())
     }
+}
+
+/// Whether a context is a path as it looks.
+fn is_path(text: &str) -> bool {
+    let remote = ["github.com/", "git@", "target:"];
+    !text.contains("://") && !remote.iter().any(|prefix| text.starts_with(prefix))
+}
+
+/// A path below a remote place, as a URL.
+fn below(place: &str, path: &str) -> Result<String, String> {
+    if path == "." {
+        return Ok(place.to_owned());
+    }
+    if path.starts_with("..") || path.starts_with('/') {
+        return Err(format!("context `{path}` is outside of the remote bake files"));
+    }
+    let (url, fragment) = place.split_once('#').map_or((place, None), |(u, f)| (u, Some(f)));
+    let is_git = url.ends_with(".git") || url.starts_with("git") || url.starts_with("ssh://");
+    if !is_git || url.contains('?') {
+        return Err(format!(
+            "context `{path}`: only git repositories have directories as contexts"
+        ));
+    }
+    let (reference, dir) =
+        fragment.unwrap_or_default().split_once(':').unwrap_or((fragment.unwrap_or_default(), ""));
+    let dir = if dir.is_empty() { path.to_owned() } else { clean(&format!("{dir}/{path}")) };
+    Ok(format!("{url}#{reference}:{dir}"))
 }
 
 /// What a target takes over from one it links, and whether their platforms fit.

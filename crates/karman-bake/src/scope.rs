@@ -115,10 +115,11 @@ impl<'a> Scope<'a> {
             return out.map_err(|f| Diagnostic::error(format!("`{name}`: {}", f.0), span));
         }
         match name {
-            "timestamp" => return self.timestamp(span),
-            "homedir" => return self.homedir(span),
-            "uuidv4" => return self.uuid(span),
-            "can" | "convert" => {
+            "timestamp" if args.is_empty() => return self.timestamp(span),
+            "homedir" if args.is_empty() => return self.homedir(span),
+            "uuidv4" if args.is_empty() => return self.uuid(span),
+            "bcrypt" if matches!(args.len(), 1 | 2) => return self.bcrypt(Args(args), span),
+            "bcrypt" | "can" | "convert" | "homedir" | "timestamp" | "uuidv4" => {
                 return fail(format!("wrong number of arguments for `{name}`"), span);
             }
             _ => {}
@@ -126,17 +127,14 @@ impl<'a> Scope<'a> {
         if let Some(def) = self.user_function(name) {
             return self.call_user(def, args, span);
         }
-        if let Some((_, why)) = func::LEFT_OUT.iter().find(|(n, _)| *n == name) {
-            return Err(Diagnostic::error(
-                format!("function `{name}` is not supported"),
-                call.name_span,
-            )
-            .with_hint(format!("it is left out because {why}")));
-        }
-        let known = func::TABLE.iter().map(|f| f.name).chain(func::SPECIAL);
-        let known = known.chain(self.bake.functions.iter().map(|f| f.name.as_str()));
         let d = Diagnostic::error(format!("there is no function named `{name}`"), call.name_span);
-        Err(suggest(d, name, known))
+        Err(suggest(d, name, self.function_names()))
+    }
+
+    /// All functions that can be called, for suggestions.
+    pub(crate) fn function_names(&self) -> impl Iterator<Item = &str> {
+        let known = func::TABLE.iter().map(|f| f.name).chain(func::SPECIAL);
+        known.chain(self.bake.functions.iter().map(|f| f.name.as_str()))
     }
 
     fn call_user(&self, def: &FunctionDef, args: Vec<Value>, span: Span) -> Eval<Value> {
@@ -172,14 +170,32 @@ impl<'a> Scope<'a> {
     }
 
     fn uuid(&self, span: Span) -> Eval<Value> {
+        let digest = self
+            .random("uuidv4", span)
+            .map_err(|d| d.with_hint("`uuidv5(\"dns\", name)` is the same in every build"))?;
+        Ok(Value::text(func::uuid_text(&digest, 4)))
+    }
+
+    /// The hash of a text with a random salt: another one in every run, as the function is meant.
+    fn bcrypt(&self, args: Args, span: Span) -> Eval<Value> {
+        let fail = |f: func::Fault| Diagnostic::error(format!("`bcrypt`: {}", f.0), span);
+        let cost = func::crypto::bcrypt_cost(&args).map_err(fail)?;
+        // A round takes as long as some hundred of our steps.
+        self.charge(400 << cost, span)?;
+        let mut salt = [0u8; 16];
+        salt.copy_from_slice(&self.random("bcrypt", span)?[..16]);
+        let text = args.text(0).map_err(fail)?;
+        func::crypto::bcrypt(&text, cost, &salt).map(Value::text).map_err(fail)
+    }
+
+    /// Random bytes, others each time.
+    fn random(&self, function: &str, span: Span) -> Eval<[u8; 32]> {
         let Some(seed) = self.request.facts.random else {
-            return Err(Diagnostic::error("`uuidv4` has no source of randomness here", span)
-                .with_hint("`uuidv5(\"dns\", name)` is the same in every build"));
+            return fail(format!("`{function}` has no source of randomness here"), span);
         };
         let n = self.uuids.get();
         self.uuids.set(n + 1);
-        let digest = Sha256::new().chain_update(seed).chain_update(n.to_le_bytes()).finalize();
-        Ok(Value::text(func::uuid_text(&digest, 4)))
+        Ok(Sha256::new().chain_update(seed).chain_update(n.to_le_bytes()).finalize().into())
     }
 
     /// All targets after matrix expansion.
@@ -289,7 +305,8 @@ impl<'a> Scope<'a> {
         })?;
         for (block, vars) in blocks.iter().rev() {
             if let Some(attr) = block.body.attr(attr) {
-                return self.eval(&attr.value, &Locals::new(vars));
+                let value = self.eval(&attr.value, &Locals::new(vars))?;
+                return crate::decode::seen(value, attr);
             }
         }
         let known = crate::decode::attributes(kind);

@@ -138,6 +138,8 @@ impl Target {
             &mut self.platforms,
             &mut self.no_cache_filter,
             &mut self.ulimits,
+            // Doubled at every step of a chain of diamonds otherwise.
+            &mut self.policy,
         ] {
             unique(list);
         }

@@ -58,15 +58,27 @@ impl Scope<'_> {
             (None, None) if matches!(name, "target" | "group") => {
                 fail(format!("cannot access `{name}` as a variable"), span)
             }
-            (None, None) => {
-                let mut known = locals.names();
-                known.extend(self.bake.variables.iter().map(|v| v.name.as_str()));
-                known.extend(self.bake.attrs.iter().map(|a| a.name.as_str()));
-                known.extend(["BAKE_CMD_CONTEXT", "BAKE_LOCAL_PLATFORM"]);
-                let d = Diagnostic::error(format!("there is no variable named `{name}`"), span);
-                Err(suggest(d, name, known))
-            }
+            (None, None) => Err(self.no_variable(name, span, locals.names())),
         }
+    }
+
+    /// Whether a name has a value everywhere in the files.
+    pub(crate) fn is_global(&self, name: &str) -> bool {
+        self.is_defined(name) || self.request.builtin(name).is_some()
+    }
+
+    /// The error for a name without a value; `known` are those that are bound where it is used.
+    pub(crate) fn no_variable<'n>(
+        &'n self,
+        name: &str,
+        span: Span,
+        mut known: Vec<&'n str>,
+    ) -> Diagnostic {
+        known.extend(self.bake.variables.iter().map(|v| v.name.as_str()));
+        known.extend(self.bake.attrs.iter().map(|a| a.name.as_str()));
+        known.extend(["BAKE_CMD_CONTEXT", "BAKE_LOCAL_PLATFORM"]);
+        let d = Diagnostic::error(format!("there is no variable named `{name}`"), span);
+        suggest(d, name, known)
     }
 
     fn variable_value(
@@ -89,18 +101,29 @@ impl Scope<'_> {
             None if declared.is_some() => Value::Null,
             None => Value::text(""),
         };
-        let ty = declared.or_else(|| Type::of_value(&default)).unwrap_or(Type::String);
-        let json = format!("{name}{JSON_SUFFIX}");
-        if let Some(text) = self.request.lookup(name) {
-            return from_text(var, &ty, text);
+        let given = self.given(var, declared.is_some());
+        match (given, declared) {
+            (None, _) => Ok(default),
+            (Some(Given::Json(text, source)), Some(ty)) => from_json(var, &ty, text, &source),
+            (Some(Given::Text(text) | Given::Json(text, _)), ty) => {
+                let typed = ty.is_some();
+                let ty = ty.or_else(|| Type::of_value(&default)).unwrap_or(Type::String);
+                from_text(var, &ty, typed, text)
+            }
         }
-        // A variable declared under that very name is not an override of this one.
-        if !self.bake.variables.iter().any(|v| v.name == json)
-            && let Some(text) = self.request.lookup(&json)
-        {
-            return from_json(var, &ty, text, &json);
-        }
-        Ok(default)
+    }
+
+    /// What `--var` or the environment gives a variable. Where it has a type, `NAME_JSON` comes before `NAME`,
+    /// unless a variable of that very name is declared.
+    fn given(&self, var: &VariableDef, typed: bool) -> Option<Given<'_>> {
+        let plain = || self.request.lookup(&var.name).map(|text| Given::Text(text));
+        let json = || {
+            let name = format!("{}{JSON_SUFFIX}", var.name);
+            let declared = self.bake.variables.iter().any(|v| v.name == name);
+            let text = self.request.lookup(&name).filter(|_| !declared)?;
+            Some(Given::Json(text, name))
+        };
+        if typed { json().or_else(plain) } else { plain().or_else(json) }
     }
 
     /// The declared type of a variable.
@@ -129,35 +152,77 @@ impl Scope<'_> {
     }
 }
 
-fn from_text(var: &VariableDef, ty: &Type, text: &str) -> Eval<Value> {
+/// A value from outside the files: plain, or the JSON form with the name it was found under.
+enum Given<'r> {
+    Text(&'r str),
+    Json(&'r str, String),
+}
+
+/// The value of a plain text: lists, sets and tuples are CSV, maps are CSV of `key:value`.
+fn from_text(var: &VariableDef, ty: &Type, typed: bool, text: &str) -> Eval<Value> {
     let name = &var.name;
+    // The value of a sensitive variable must not end up in a log.
+    let shown = if var.sensitive { String::new() } else { format!(": `{text}`") };
     let wrong = |what: &str| {
-        // The value of a sensitive variable must not end up in a log.
-        let shown = if var.sensitive { String::new() } else { format!(": `{text}`") };
         Diagnostic::error(format!("failed to parse `{name}` as {what}{shown}"), var.span)
     };
+    let csv = |line: &str| crate::csv::fields(line).map_err(|_| wrong("CSV"));
+    let simple = |ty: &Type| ty.is_primitive() || *ty == Type::Any;
+    let element = |ty: &Type, text: &str| {
+        plain(ty, text).ok_or_else(|| {
+            let shown = if var.sensitive { String::new() } else { format!(" `{text}`") };
+            let message = format!("failed to parse element{shown} of `{name}` as {ty}");
+            Diagnostic::error(message, var.span)
+        })
+    };
     match ty {
-        Type::String | Type::Any => Ok(Value::text(text)),
-        Type::Bool => parse_bool(text).map(Value::Bool).ok_or_else(|| wrong("bool")),
-        Type::Number => {
-            Value::text(text).to_number().map(Value::Number).ok_or_else(|| wrong("number"))
+        ty if simple(ty) => plain(ty, text).ok_or_else(|| wrong(&ty.to_string())),
+        Type::List(inner) | Type::Set(inner) if typed && simple(inner) => {
+            let items =
+                csv(text)?.iter().map(|field| element(inner, field)).collect::<Eval<_>>()?;
+            ty.convert(Value::List(items)).map_err(|_| wrong(&ty.to_string()))
         }
-        Type::List(element) | Type::Set(element)
-            if element.is_primitive() || **element == Type::Any =>
-        {
-            let fields = crate::csv::fields(text).map_err(|_| wrong("CSV"))?;
-            let items = Value::List(fields.into_iter().map(Value::String).collect());
-            ty.convert(items).map_err(|_| wrong(&ty.to_string()))
+        Type::Tuple(types) if typed && types.iter().all(simple) => {
+            let fields = csv(text)?;
+            if fields.len() != types.len() {
+                let message =
+                    format!("`{name}` has {} elements, not {}", types.len(), fields.len());
+                return fail(message, var.span);
+            }
+            let each = types.iter().zip(&fields).map(|(ty, field)| element(ty, field));
+            Ok(Value::List(each.collect::<Eval<_>>()?))
         }
-        Type::Tuple(_) => {
-            let fields = crate::csv::fields(text).map_err(|_| wrong("CSV"))?;
-            let items = Value::List(fields.into_iter().map(Value::String).collect());
-            ty.convert(items).map_err(|_| wrong(&ty.to_string()))
+        Type::Map(inner) if typed && simple(inner) => {
+            let mut map = std::collections::BTreeMap::new();
+            for field in csv(text)? {
+                match field.split_once(':') {
+                    Some((key, value)) if !value.contains(':') => {
+                        map.insert(key.to_owned(), element(inner, value)?);
+                    }
+                    _ => return Err(wrong("`key:value` pairs")),
+                }
+            }
+            Ok(Value::Object(map))
         }
         _ => {
-            Err(Diagnostic::error(format!("unsupported type {ty} for variable `{name}`"), var.span)
-                .with_hint(format!("set `{name}{JSON_SUFFIX}` to its JSON form instead")))
+            let d = Diagnostic::error(
+                format!("unsupported type {ty} for variable `{name}` given as text"),
+                var.span,
+            );
+            Err(match typed {
+                true => d.with_hint(format!("set `{name}{JSON_SUFFIX}` to its JSON form instead")),
+                false => d.with_hint("declare its `type`, as in `type = list(string)`"),
+            })
         }
+    }
+}
+
+/// A text as a value of a simple type.
+fn plain(ty: &Type, text: &str) -> Option<Value> {
+    match ty {
+        Type::Bool => parse_bool(text).map(Value::Bool),
+        Type::Number => Value::text(text).to_number().map(Value::Number),
+        _ => Some(Value::text(text)),
     }
 }
 

@@ -1,16 +1,20 @@
 //! Runs `tests/cases/**/*.case`: bake files and a request in, the printed result or the diagnostics out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use karman_bake::{
-    Request, linked_targets, list_targets, list_variables, parse, parse_var, print_json, resolve,
-    targets_json, targets_table, variables_json, variables_table,
+    Files, Request, linked_targets, list_targets, list_variables, parse, parse_var, print_json,
+    resolve, targets_json, targets_table, variables_json, variables_table,
 };
 use karman_diag::{Diagnostic, SourceMap, render};
 use karman_testing::{Case, run_cases};
 
 /// Sections that are no bake files.
-const OPTIONS: [&str; 7] = ["targets", "set", "env", "var", "now", "home", "expect"];
+const OPTIONS: [&str; 9] =
+    ["targets", "set", "env", "var", "now", "home", "random", "place", "expect"];
+/// Begins the names of sections that are files compose files may name, and no bake files.
+const BESIDE: &str = "beside/";
 
 #[test]
 fn cases() {
@@ -28,14 +32,22 @@ fn request(case: &Case) -> Request {
             "var" => request.vars.extend(parse_var(&value)),
             "now" => request.facts.now = value.parse().ok(),
             "home" => request.facts.home = Some(value),
+            "place" => request.facts.place = Some(value),
+            "random" => request.facts.random = Some([7; 32]),
             _ => {}
         }
     }
+    let beside = case
+        .sections
+        .iter()
+        .filter_map(|s| Some((s.name.strip_prefix(BESIDE)?.to_owned(), s.body.clone())));
+    let beside: BTreeMap<String, String> = beside.collect();
+    request.files = Files::new(move |path| Ok(beside.get(path).cloned()));
     request
 }
 
 fn run(case: &Case) -> String {
-    let is_file = |name: &str| !OPTIONS.contains(&name);
+    let is_file = |name: &str| !OPTIONS.contains(&name) && !name.starts_with(BESIDE);
     let files: Vec<(String, String)> = case
         .sections
         .iter()
@@ -44,7 +56,7 @@ fn run(case: &Case) -> String {
         .collect();
     let request = request(case);
     let what = case.section("expect").map_or("", |s| s.value.as_str());
-    let (bake, diagnostics) = parse(&files);
+    let (bake, diagnostics) = parse(&files, &request);
     if diagnostics.iter().any(Diagnostic::is_error) {
         return rendered(&diagnostics, &bake.sources);
     }

@@ -76,7 +76,9 @@ fn damaged_files_never_panic() {
     let mut random = Lcg(7);
     for path in paths.iter().filter(|p| !p.components().any(|c| c.as_os_str() == "limit")) {
         let case = Case::parse(&std::fs::read_to_string(path).unwrap_or_default());
-        for section in case.sections.iter().filter(|s| s.name.contains("bake")) {
+        for section in
+            case.sections.iter().filter(|s| s.name.contains("bake") || s.name.contains("compose"))
+        {
             for _ in 0..ROUNDS {
                 check(&section.name, damage(&section.body, &mut random));
             }
@@ -86,9 +88,9 @@ fn damaged_files_never_panic() {
 
 fn check(name: &str, text: String) {
     let length = text.len();
-    let (bake, mut diagnostics) = parse(&[(name.to_owned(), text)]);
+    let request = Request { targets: vec!["*".to_owned()], ..Request::default() };
+    let (bake, mut diagnostics) = parse(&[(name.to_owned(), text)], &request);
     if diagnostics.is_empty() {
-        let request = Request { targets: vec!["*".to_owned()], ..Request::default() };
         diagnostics.extend(list_variables(&bake, &request).err().into_iter().flatten());
         match resolve(&bake, &request) {
             Ok(resolved) => assert!(print_json(&resolved).ends_with("}\n")),

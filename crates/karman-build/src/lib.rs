@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `spec` | what comes in and goes out |
 //! | `bake` | a bake target as a [`TargetSpec`] |
+//! | `definition` | bake files of a git repository, an archive, or one file by HTTP |
 //! | `plan` | all targets, in the order in which they link each other |
 //! | `lowering` | one target for its platforms |
 //! | `call` | what is asked of targets instead of building them |
@@ -23,6 +24,7 @@ mod bake;
 mod borrow;
 mod call;
 mod context;
+mod definition;
 mod dockerfile;
 mod error;
 mod files;
@@ -40,6 +42,7 @@ mod units;
 
 pub use bake::from_bake;
 pub use call::{Answered, Call, call};
+pub use definition::{Definition, is_remote, read_definition};
 pub use error::PlanError;
 pub use karman_dockerfile::call::{short as short_warning, summary as warnings_summary};
 pub use plan::plan;

@@ -6,9 +6,11 @@
 mod args;
 mod cidr;
 pub(crate) mod collection;
+pub(crate) mod crypto;
 mod encoding;
 mod format;
 pub(crate) mod number;
+mod semver;
 mod sets;
 mod table;
 mod text;
@@ -17,6 +19,7 @@ pub(crate) mod time;
 pub(crate) use self::args::Args;
 pub(crate) use self::encoding::uuid_text;
 pub(crate) use self::table::{TABLE, find};
+pub(crate) use self::text::clean;
 
 use crate::value::Value;
 
@@ -32,11 +35,6 @@ pub(crate) fn fault<T>(message: impl Into<String>) -> Result<T, Fault> {
     Err(Fault(message.into()))
 }
 
-/// Functions buildx has and we leave out, with the reason.
-pub(crate) const LEFT_OUT: [(&str, &str); 2] = [
-    ("bcrypt", "its salt is random, so no two builds would be the same"),
-    ("rsadecrypt", "private keys do not belong in a bake file"),
-];
-
 /// Names the evaluator or the scope answers itself.
-pub(crate) const SPECIAL: [&str; 6] = ["can", "convert", "homedir", "timestamp", "try", "uuidv4"];
+pub(crate) const SPECIAL: [&str; 7] =
+    ["bcrypt", "can", "convert", "homedir", "timestamp", "try", "uuidv4"];

@@ -132,13 +132,36 @@ pub(super) fn min(a: Args) -> Out {
 
 pub(super) fn parseint(a: Args) -> Out {
     let (text, base) = (a.text(0)?, a.int(1)?);
-    let Some(radix) = u32::try_from(base).ok().filter(|r| (2..=36).contains(r)) else {
-        return fault("the base must be a whole number from 2 to 36");
+    let Some(radix) = u32::try_from(base).ok().filter(|r| (2..=62).contains(r)) else {
+        return fault("the base must be a whole number from 2 to 62");
     };
-    match i128::from_str_radix(&text, radix) {
-        Ok(n) => Ok(Value::int(n)),
-        Err(_) => fault(format!("cannot read `{text}` as a base {base} number")),
+    match in_base(&text, radix) {
+        Some(n) => Ok(Value::int(n)),
+        None => fault(format!("cannot read `{text}` as a base {base} number")),
     }
+}
+
+/// Digits are `0-9a-z`; from base 37 on `A-Z` follow, below they mean the same as `a-z`.
+fn in_base(text: &str, radix: u32) -> Option<i128> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut number: i128 = 0;
+    for byte in digits.bytes() {
+        let digit = match byte {
+            b'0'..=b'9' => u32::from(byte - b'0'),
+            b'a'..=b'z' => u32::from(byte - b'a') + 10,
+            b'A'..=b'Z' if radix <= 36 => u32::from(byte - b'A') + 10,
+            b'A'..=b'Z' => u32::from(byte - b'A') + 36,
+            _ => return None,
+        };
+        if digit >= radix {
+            return None;
+        }
+        number = number.checked_mul(i128::from(radix))?.checked_add(i128::from(digit))?;
+    }
+    (!digits.is_empty()).then_some(if negative { -number } else { number })
 }
 
 pub(super) fn and(a: Args) -> Out {

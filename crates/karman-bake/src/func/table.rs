@@ -1,6 +1,8 @@
 //! The table of functions.
 
-use super::{Args, Out, cidr, collection, encoding, format, number, sets, text, time};
+use super::{
+    Args, Out, cidr, collection, crypto, encoding, format, number, semver, sets, text, time,
+};
 
 /// A function: its name, the fewest and the most arguments, and what it does.
 pub(crate) struct Function {
@@ -26,6 +28,7 @@ pub(crate) static TABLE: &[Function] = &[
     f("base64encode", 1, 1, encoding::base64encode),
     f("basename", 1, 1, text::basename),
     f("byteslen", 1, 1, text::byteslen),
+    f("bytesslice", 3, 3, text::bytesslice),
     f("ceil", 1, 1, number::ceil),
     f("chomp", 1, 1, text::chomp),
     f("chunklist", 2, 2, collection::chunklist),
@@ -85,7 +88,10 @@ pub(crate) static TABLE: &[Function] = &[
     f("replace", 3, 3, text::replace),
     f("reverse", 1, 1, text::reverse),
     f("reverselist", 1, 1, collection::reverselist),
+    f("rfc3339parse", 1, 1, time::rfc3339parse),
+    f("rsadecrypt", 2, 2, crypto::rsadecrypt),
     f("sanitize", 1, 1, text::sanitize),
+    f("semvercmp", 2, 2, semver::semvercmp),
     f("sethaselement", 2, 2, sets::sethaselement),
     f("setintersection", 1, ANY, sets::setintersection),
     f("setproduct", 1, ANY, sets::setproduct),

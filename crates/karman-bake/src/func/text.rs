@@ -1,6 +1,7 @@
 //! Strings.
 
 use regex::{Regex, RegexBuilder};
+use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::args::check_length;
 use super::{Args, Fault, Out, fault};
@@ -35,7 +36,7 @@ pub(super) fn dirname(a: Args) -> Out {
 }
 
 /// Go's `path.Clean`.
-fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut out: Vec<&str> = Vec::new();
     for part in path.split('/').filter(|p| !p.is_empty() && *p != ".") {
@@ -56,6 +57,20 @@ fn clean(path: &str) -> String {
 
 pub(super) fn byteslen(a: Args) -> Out {
     Ok(Value::int(a.text(0)?.len() as u64))
+}
+
+/// The bytes of a string from an offset on; they must be a string again.
+pub(super) fn bytesslice(a: Args) -> Out {
+    let (text, offset, length) = (a.text(0)?, a.int(1)?, a.int(2)?);
+    let range = usize::try_from(offset).ok().zip(usize::try_from(length).ok());
+    let end = range.and_then(|(start, length)| start.checked_add(length));
+    let Some(((start, _), end)) = range.zip(end).filter(|(_, end)| *end <= text.len()) else {
+        return fault(format!("the range is not within the {} bytes", text.len()));
+    };
+    match text.get(start..end) {
+        Some(slice) => Ok(Value::text(slice)),
+        None => fault("the range cuts through a character"),
+    }
 }
 
 pub(super) fn chomp(a: Args) -> Out {
@@ -80,23 +95,37 @@ pub(super) fn join(mut a: Args) -> Out {
     Ok(Value::text(all.join(&separator)))
 }
 
-pub(super) fn lower(a: Args) -> Out {
-    Ok(Value::text(a.text(0)?.to_lowercase()))
-}
-pub(super) fn upper(a: Args) -> Out {
-    Ok(Value::text(a.text(0)?.to_uppercase()))
+/// Go maps each character to one, where Rust may give several.
+fn mapped<I: ExactSizeIterator<Item = char>>(text: &str, map: fn(char) -> I) -> String {
+    let one = |c: char| {
+        let mut all = map(c);
+        if all.len() == 1 { all.next().unwrap_or(c) } else { c }
+    };
+    text.chars().map(one).collect()
 }
 
+pub(super) fn lower(a: Args) -> Out {
+    Ok(Value::text(mapped(&a.text(0)?, char::to_lowercase)))
+}
+pub(super) fn upper(a: Args) -> Out {
+    Ok(Value::text(mapped(&a.text(0)?, char::to_uppercase)))
+}
+
+/// Go's `strings.Title`: a letter is raised after anything that is no letter, digit or `_`; outside of ASCII
+/// only after white space.
 pub(super) fn title(a: Args) -> Out {
+    let separates = |c: char| match c.is_ascii() {
+        true => !(c.is_ascii_alphanumeric() || c == '_'),
+        false => !c.is_alphanumeric() && c.is_whitespace(),
+    };
     let mut start = true;
     let mut out = String::new();
     for c in a.text(0)?.chars() {
-        if start {
-            out.extend(c.to_uppercase());
-        } else {
-            out.push(c);
+        match start {
+            true => out.push_str(&mapped(&c.to_string(), char::to_uppercase)),
+            false => out.push(c),
         }
-        start = !(c.is_alphanumeric() || c == '_' || c == '\'');
+        start = separates(c);
     }
     Ok(Value::text(out))
 }
@@ -109,7 +138,7 @@ pub(super) fn replace(a: Args) -> Out {
 }
 
 pub(super) fn reverse(a: Args) -> Out {
-    Ok(Value::text(a.text(0)?.chars().rev().collect::<String>()))
+    Ok(Value::text(a.text(0)?.graphemes(true).rev().collect::<String>()))
 }
 
 /// Only what a target name may hold; the rest becomes `_`.
@@ -127,15 +156,16 @@ pub(super) fn split(a: Args) -> Out {
 }
 
 pub(super) fn strlen(a: Args) -> Out {
-    Ok(Value::int(a.text(0)?.chars().count() as u64))
+    Ok(Value::int(a.text(0)?.graphemes(true).count() as u64))
 }
 
 pub(super) fn substr(a: Args) -> Out {
-    let (text, offset, length) = (chars(&a.text(0)?), a.int(1)?, a.int(2)?);
+    let (text, offset, length) = (a.text(0)?, a.int(1)?, a.int(2)?);
+    let text: Vec<&str> = text.graphemes(true).collect();
     let len = text.len() as i128;
     let start = if offset < 0 { offset.saturating_add(len).max(0) } else { offset.min(len) };
     let end = if length < 0 { len } else { start.saturating_add(length).min(len) };
-    Ok(Value::text(text[index(start)..index(end.max(start))].iter().collect::<String>()))
+    Ok(Value::text(text[index(start)..index(end.max(start))].concat()))
 }
 
 pub(super) fn trim(a: Args) -> Out {

@@ -1,5 +1,7 @@
 //! Times: RFC 3339 texts, `formatdate`, `timeadd`.
 
+use std::collections::BTreeMap;
+
 use super::{Args, Fault, Out, fault};
 use crate::value::{Number, Value};
 
@@ -160,17 +162,29 @@ pub(super) fn timeadd(a: Args) -> Out {
     Ok(Value::text(at.text()))
 }
 
-/// The parts of a unix time, as `unixtimestampparse` of buildx has them.
+/// The parts of a unix time, in UTC.
 pub(super) fn unixtimestampparse(a: Args) -> Out {
     let Ok(unix) = i64::try_from(a.int(0)?) else { return fault("the time is out of range") };
     if unix.abs() > 1_000_000_000_000 {
         return fault("the time is out of range");
     }
     let at = Moment { unix, offset: 0 };
+    let mut map = parts(at);
+    map.insert("rfc3339".to_owned(), Value::text(at.text()));
+    Ok(Value::Object(map))
+}
+
+/// The parts of a time as it is written, in its own zone.
+pub(super) fn rfc3339parse(a: Args) -> Out {
+    let at = Moment::parse(&a.text(0)?)?;
+    let mut map = parts(at);
+    map.insert("unix".to_owned(), Value::int(at.unix));
+    Ok(Value::Object(map))
+}
+
+fn parts(at: Moment) -> BTreeMap<String, Value> {
     let c = at.civil();
-    let of_year = (at.unix
-        - read_rfc3339(&format!("{:04}-01-01T00:00:00Z", c.year)).map_or(0, |m| m.unix))
-        / DAY;
+    let (iso_year, iso_week) = iso_week(&c);
     let entries = [
         ("year", c.year),
         ("month", c.month),
@@ -179,9 +193,11 @@ pub(super) fn unixtimestampparse(a: Args) -> Out {
         ("minute", c.seconds / 60 % 60),
         ("second", c.seconds % 60),
         ("weekday", (c.weekday + 4) % 7),
-        ("year_day", of_year + 1),
+        ("year_day", day_of_year(&c)),
+        ("iso_year", iso_year),
+        ("iso_week", iso_week),
     ];
-    let mut map: std::collections::BTreeMap<String, Value> = entries
+    let mut map: BTreeMap<String, Value> = entries
         .into_iter()
         .map(|(k, v)| (k.to_owned(), Value::Number(Number::Int(i128::from(v)))))
         .collect();
@@ -190,8 +206,34 @@ pub(super) fn unixtimestampparse(a: Args) -> Out {
     };
     map.insert("month_name".to_owned(), name(&MONTHS, c.month - 1));
     map.insert("weekday_name".to_owned(), name(&DAYS, c.weekday));
-    map.insert("rfc3339".to_owned(), Value::text(at.text()));
-    Ok(Value::Object(map))
+    map
+}
+
+/// The day of the year from 1.
+fn day_of_year(c: &Civil) -> i64 {
+    let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+    let month = usize::try_from(c.month - 1).unwrap_or(0);
+    before.get(month).copied().unwrap_or(0) + c.day + i64::from(c.month > 2 && is_leap(c.year))
+}
+
+fn is_leap(year: i64) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
+/// Year and week of ISO 8601: weeks begin on Monday, and belong to the year of their Thursday.
+fn iso_week(c: &Civil) -> (i64, i64) {
+    // Days are named from Thursday on, the day of the epoch.
+    let from_monday = (c.weekday + 3) % 7;
+    let thursday = day_of_year(c) + 3 - from_monday;
+    let days = |year: i64| 365 + i64::from(is_leap(year));
+    let (year, thursday) = if thursday < 1 {
+        (c.year - 1, thursday + days(c.year - 1))
+    } else if thursday > days(c.year) {
+        (c.year + 1, thursday - days(c.year))
+    } else {
+        (c.year, thursday)
+    };
+    (year, (thursday - 1) / 7 + 1)
 }
 
 /// `formatdate(spec, time)`, the tokens of go-cty.

@@ -9,9 +9,9 @@ use crate::support::{Caller, map, shown};
 /// The attribute lines as the resolved target `t`.
 fn target(body: &str) -> Target {
     let text = format!("target \"t\" {{\n{body}\n}}\n");
-    let (bake, problems) = parse(&[("docker-bake.hcl".to_owned(), text)]);
-    assert!(problems.is_empty(), "{problems:?}");
     let request = Request { targets: vec!["t".to_owned()], ..Request::default() };
+    let (bake, problems) = parse(&[("docker-bake.hcl".to_owned(), text)], &request);
+    assert!(problems.is_empty(), "{problems:?}");
     let mut resolved = resolve(&bake, &request).unwrap_or_else(|e| panic!("{e:?}"));
     resolved.targets.remove("t").expect("the target")
 }

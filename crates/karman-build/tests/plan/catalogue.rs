@@ -14,7 +14,7 @@ fn repository() -> PathBuf {
 fn specs() -> Vec<TargetSpec> {
     let name = "docker-bake.hcl";
     let text = fs_err::read_to_string(repository().join(name)).expect("the bake file");
-    let (bake, problems) = parse(&[(name.to_owned(), text)]);
+    let (bake, problems) = parse(&[(name.to_owned(), text)], &Request::default());
     assert!(problems.is_empty(), "{problems:?}");
     let resolved = resolve(&bake, &Request::default()).unwrap_or_else(|e| panic!("{e:?}"));
     let specs = resolved.order.iter().map(|name| from_bake(name, &resolved.targets[name]));

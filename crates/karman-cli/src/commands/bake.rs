@@ -1,13 +1,15 @@
 //! `karman bake`.
 
+mod allow;
+mod files;
+
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use karman_bake::{
-    BakeFile, DEFAULT_FILES, Facts, Request, Resolved, list_targets, list_variables, parse,
-    parse_var, print_json, resolve, targets_json, targets_table, variables_json, variables_table,
+    BakeFile, Facts, Request, Resolved, list_targets, list_variables, parse, parse_var, print_json,
+    resolve, targets_json, targets_table, variables_json, variables_table,
 };
 use karman_build::{TargetSpec, from_bake};
 use karman_diag::{Diagnostic, ExitCode, render};
@@ -15,26 +17,25 @@ use karman_oci::Platform;
 use karman_report::{Progress, Redactor};
 use serde_json::{Map, Value};
 
+use self::allow::Allowed;
+use self::files::Asked;
 use crate::call::{self, CallArgs};
 use crate::driver::{self, Job};
 use crate::failure::{Done, Failure};
-use crate::flags::{Allow, Unsupported, has_image, image_export, parse_allow};
+use crate::flags::{Unsupported, has_image, image_export};
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
 use crate::{metadata, out};
 
-/// A larger file is no bake file.
-const MAX_FILE: u64 = 16 << 20;
-const CWD: &str = "cwd://";
-
 /// Arguments.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Targets, groups or patterns [default: default]
+    /// Targets, groups or patterns [default: default]; before them the git or HTTP URL of remote bake files
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
-    /// Bake file, HCL or JSON; `-` is standard input [default: docker-bake.{json,hcl} and
-    /// docker-bake.override.{json,hcl}]
+    /// Bake file: HCL, JSON or compose; `-` is standard input, `cwd://FILE` a local file beside remote ones
+    /// [env: BUILDX_BAKE_FILE] [default: compose.{yaml,yml}, docker-compose.{yml,yaml},
+    /// docker-bake.{json,hcl} and docker-bake.override.{json,hcl}, all that are there]
     #[arg(short, long, value_name = "FILE")]
     file: Vec<String>,
     /// Override a value: TARGET.KEY[.SUB][+]=VALUE; patterns such as `*` name several targets
@@ -63,9 +64,10 @@ pub(crate) struct Args {
     pull: bool,
     #[command(flatten)]
     progress: ProgressArgs,
-    /// Allow network.host or security.insecure
-    #[arg(long, value_name = "PRIVILEGE", value_parser = parse_allow, value_delimiter = ',')]
-    allow: Vec<Allow>,
+    /// Allow network.host, security.insecure, ssh, device, or a path outside of the working directory:
+    /// fs.read=PATH, fs.write=PATH, fs=PATH for both
+    #[arg(long, value_name = "PRIVILEGE")]
+    allow: Vec<String>,
     #[command(flatten)]
     call: CallArgs,
     /// Write what was made as JSON, by target
@@ -79,20 +81,25 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> Done {
     args.unsupported.refuse()?;
     let list = args.list.as_deref().map(Listing::parse).transpose()?;
-    if list.is_none() && !args.print {
+    if args.print && list.is_some() {
+        return Err(Failure::usage("`--print` and `--list` are mutually exclusive"));
+    }
+    let allowed = Allowed::parse(&args.allow)?;
+    let asked = Asked::of(&args.targets);
+    if asked.url.is_some() || (list.is_none() && !args.print) {
         // An ordinary user's program starts once more in there: nothing may be read from standard
         // input or said before.
         context.enter()?;
     }
-    let files = read_files(&args.file, context)?;
-    let (bake, found) = parse(&files);
+    let found = files::read(&args.file, &asked, context)?;
+    let request = args.request(&asked, found.place, context)?;
+    let (bake, found) = parse(&found.files, &request);
     let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) =
         found.into_iter().partition(Diagnostic::is_error);
     warnings.iter().for_each(|w| out::note(&render(w, &bake.sources)));
     if !errors.is_empty() {
         return Err(Failure::diagnostics(&errors, &bake.sources, ExitCode::Input));
     }
-    let request = args.request(context)?;
     if let Some(list) = list {
         let text = list
             .text(&bake, &request)
@@ -108,10 +115,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Done {
         out::data(&print_json(&resolved))?;
         return Ok(0);
     }
-    build(&args, &resolved, context)
+    build(&args, &resolved, allowed, context)
 }
 
-fn build(args: &Args, resolved: &Resolved, context: &Context) -> Done {
+fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) -> Done {
     let progress = args.progress.choose(&context.env, false)?;
     let wanted = resolved.order.iter().filter_map(|n| Some((n, resolved.targets.get(n)?)));
     let specs: Vec<TargetSpec> =
@@ -120,8 +127,10 @@ fn build(args: &Args, resolved: &Resolved, context: &Context) -> Done {
     if matches!(progress, Progress::Tty | Progress::Plain) {
         note_ignored(resolved);
     }
+    let allow = allowed.privileges(&resolved.granted);
+    allowed.check(resolved, context)?;
     let job = |specs| {
-        let (allow, debug) = (args.allow.clone(), args.progress.debug());
+        let (allow, debug) = (allow.clone(), args.progress.debug());
         Job { specs, progress, pull, allow, debug }
     };
     let questions = call::questions(&args.call, resolved)?;
@@ -199,7 +208,7 @@ impl Args {
         Self { targets: vec![target.to_owned()], ..Self::default() }
     }
 
-    fn request(&self, context: &Context) -> Done<Request> {
+    fn request(&self, asked: &Asked, place: Option<String>, context: &Context) -> Done<Request> {
         let mut overrides = self.set.clone();
         if self.no_cache {
             overrides.push("*.no-cache=true".to_owned());
@@ -213,7 +222,7 @@ impl Args {
             .map_err(|e| Failure::host("read random bytes", e))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Request {
-            targets: self.targets.clone(),
+            targets: asked.targets.clone(),
             overrides,
             vars: self.var.iter().cloned().collect(),
             env: context.env.texts.clone(),
@@ -222,8 +231,10 @@ impl Args {
                 now: i64::try_from(now.as_secs()).ok(),
                 home: context.env.get("HOME").map(str::to_owned),
                 random: Some(random),
-                ..Facts::default()
+                cmd_context: asked.context.clone().unwrap_or_else(|| "cwd://".to_owned()),
+                place,
             },
+            files: files::beside(&context.env.cwd),
         })
     }
 }
@@ -269,37 +280,4 @@ impl Listing {
         let all = list_targets(bake, request)?;
         Ok(if self.json { targets_json(&all) } else { targets_table(&all) })
     }
-}
-
-/// The bake files with their names.
-fn read_files(named: &[String], context: &Context) -> Done<Vec<(String, String)>> {
-    if !named.is_empty() {
-        return named.iter().map(|name| read_file(name, context)).collect();
-    }
-    let exists = |name: &&str| context.env.cwd.join(name).is_file();
-    let found: Vec<&str> = DEFAULT_FILES.into_iter().filter(exists).collect();
-    if found.is_empty() {
-        return Err(Failure::usage_hint(
-            format!("there is no bake file in `{}`", context.env.cwd.display()),
-            format!("name one with `-f`; looked for {}", DEFAULT_FILES.join(", ")),
-        ));
-    }
-    found.into_iter().map(|name| read_file(name, context)).collect()
-}
-
-fn read_file(name: &str, context: &Context) -> Done<(String, String)> {
-    let mut text = String::new();
-    let path = context.env.cwd.join(name.strip_prefix(CWD).unwrap_or(name));
-    let failed = |source| Failure::File { doing: "read bake file", path: path.clone(), source };
-    let read = if name == "-" {
-        std::io::stdin().lock().take(MAX_FILE + 1).read_to_string(&mut text)
-    } else {
-        let file = std::fs::File::open(&path).map_err(failed)?;
-        file.take(MAX_FILE + 1).read_to_string(&mut text)
-    };
-    read.map_err(failed)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(Failure::usage(format!("bake file `{name}` is larger than {MAX_FILE} bytes")));
-    }
-    Ok((name.to_owned(), text))
 }
