@@ -1,13 +1,14 @@
 //! Sending: one connection pool, redirects, retries.
 
 use std::fmt;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::thread;
 
 use ureq::http::{self, HeaderName, HeaderValue, Method, Uri};
 use ureq::tls::TlsConfig;
 use ureq::unversioned::transport::{Connector as _, DefaultConnector};
-use ureq::{Agent, AsSendBody};
+use ureq::{Agent, AsSendBody, SendBody};
 
 use crate::config::{Config, ConfigError, Retry};
 use crate::dial::{Dialler, Later};
@@ -98,14 +99,14 @@ impl Client {
     /// Sends a request, follows redirects, and tries again after passing trouble.
     ///
     /// Any final status is a response; turn it into an error with [`Response::error_for_status`].
-    /// `GET` and `HEAD` are repeated after broken connections and after 408, 425, 429 and 5xx; other
-    /// methods only where the server cannot have acted.
+    /// `GET`, `HEAD` and [`Request::safe`] requests are repeated after broken connections and after 408,
+    /// 425, 429 and 5xx; others only where the server cannot have acted.
     pub fn send(&self, request: &Request) -> Result<Response, NetError> {
         let url = Url::parse(&request.url).map_err(|source| {
             NetError::new(without_secrets(&request.url), 1, Failure::BadUrl { source })
         })?;
         let last = if request.retry { self.inner.retry.max_attempts.max(1) } else { 1 };
-        let safe = matches!(request.method, Method::GET | Method::HEAD);
+        let safe = request.safe || matches!(request.method, Method::GET | Method::HEAD);
         let mut attempt = 1;
         loop {
             let result = self.follow(request, &url, attempt);
@@ -133,11 +134,14 @@ impl Client {
         }
     }
 
-    pub(crate) fn retry(&self) -> &Retry {
+    /// How often and how patiently requests are repeated.
+    pub fn retry(&self) -> &Retry {
         &self.inner.retry
     }
 
-    pub(crate) fn pause(
+    /// The pause after the `attempt`th failure in a row (counted from 1), of which the server wants
+    /// `wanted`; `None` when it wants more patience than is allowed.
+    pub fn pause(
         &self,
         attempt: u32,
         wanted: Option<std::time::Duration>,
@@ -191,6 +195,12 @@ impl Client {
         let sent = match &hop.body {
             Body::Empty => run(agent, &hop.method, uri, &headers, ())?,
             Body::Bytes(bytes) => run(agent, &hop.method, uri, &headers, bytes.as_slice())?,
+            Body::Stream(stream) => {
+                let reader = (stream.open)().map_err(|source| Failure::Source { source })?;
+                headers.push(("content-length".to_owned(), stream.size.to_string()));
+                let body = SendBody::from_owned_reader(reader.take(stream.size));
+                run(agent, &hop.method, uri, &headers, body)?
+            }
         };
         sent.map_err(|error| {
             let dialled = proxy.map_or(hop.url.authority(), Proxy::authority);

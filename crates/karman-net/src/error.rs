@@ -48,7 +48,7 @@ impl NetError {
 
 impl fmt::Display for NetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "fetch `{}`: {}", self.url, self.failure)?;
+        write!(f, "`{}`: {}", self.url, self.failure)?;
         if self.attempts > 1 {
             write!(f, " (after {} attempts)", self.attempts)?;
         }
@@ -193,6 +193,13 @@ pub enum Failure {
         /// Why.
         #[source]
         source: crate::UrlError,
+    },
+    /// The bytes to send could not be read.
+    #[error("read what is to be sent")]
+    Source {
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// The URL is not usable.
     #[error("unusable URL")]

@@ -47,7 +47,7 @@ pub use client::Client;
 pub use config::{Config, ConfigError, Proxies, Retry};
 pub use download::{Downloaded, Expect};
 pub use error::{Failure, NetError};
-pub use request::{Body, Request};
+pub use request::{Body, Request, Stream};
 pub use response::Response;
 pub use sink::{Checksum, Reopen, Sink};
 pub use ureq::http::Method;

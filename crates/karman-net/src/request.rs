@@ -1,6 +1,8 @@
 //! What is asked for.
 
 use std::fmt;
+use std::io::{self, Read};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,9 +24,10 @@ pub struct Request {
     pub(crate) body: Body,
     pub(crate) retry: bool,
     pub(crate) redirects: bool,
+    pub(crate) safe: bool,
 }
 
-/// The body of a request. Streamed bodies come with push.
+/// The body of a request.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Body {
@@ -33,6 +36,36 @@ pub enum Body {
     Empty,
     /// Bytes in memory, which can be sent again.
     Bytes(Vec<u8>),
+    /// Bytes read while they are sent.
+    Stream(Stream),
+}
+
+/// What opens a body, once for each time it is sent.
+type Open = dyn Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync;
+
+/// A body that is read while it is sent, and opened again for a redirect or another attempt.
+#[derive(Clone)]
+pub struct Stream {
+    /// Its size in bytes, sent as `Content-Length`.
+    pub(crate) size: u64,
+    pub(crate) open: Arc<Open>,
+}
+
+impl Stream {
+    /// A body of exactly `size` bytes. Whatever `open` gives beyond that is not sent; less breaks the
+    /// request.
+    pub fn new(
+        size: u64,
+        open: impl Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { size, open: Arc::new(open) }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("size", &self.size).finish_non_exhaustive()
+    }
 }
 
 impl Request {
@@ -45,6 +78,7 @@ impl Request {
             body: Body::Empty,
             retry: true,
             redirects: true,
+            safe: false,
         }
     }
 
@@ -65,6 +99,11 @@ impl Request {
             .body(encode_form(fields).into_bytes())
     }
 
+    /// The URL as given, with whatever secrets it holds.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Adds a header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -82,15 +121,43 @@ impl Request {
         self.header("authorization", basic(user, password))
     }
 
+    /// A `POST`.
+    pub fn post(url: impl Into<String>) -> Self {
+        Self::new(Method::POST, url)
+    }
+
+    /// A `PUT`.
+    pub fn put(url: impl Into<String>) -> Self {
+        Self::new(Method::PUT, url)
+    }
+
+    /// A `PATCH`.
+    pub fn patch(url: impl Into<String>) -> Self {
+        Self::new(Method::PATCH, url)
+    }
+
     /// Sets the body.
     pub fn body(mut self, bytes: Vec<u8>) -> Self {
         self.body = Body::Bytes(bytes);
         self
     }
 
+    /// Sets a body that is read while it is sent.
+    pub fn stream(mut self, stream: Stream) -> Self {
+        self.body = Body::Stream(stream);
+        self
+    }
+
     /// Returns a redirect as the response instead of following it: for bodies that hold secrets.
     pub fn no_redirects(mut self) -> Self {
         self.redirects = false;
+        self
+    }
+
+    /// Says that repeating the request does no harm whatever its method, so that it is tried again after
+    /// passing trouble as a `GET` is.
+    pub fn safe(mut self) -> Self {
+        self.safe = true;
         self
     }
 

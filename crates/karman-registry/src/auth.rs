@@ -141,7 +141,7 @@ fn fetch_token(
         return Err(RegistryError::Unencrypted { host: host(), realm: url.to_string() });
     }
     let service = bearer.get("service").unwrap_or_default();
-    let scope = bearer.get("scope").unwrap_or(scope);
+    let scope = &united(scope, bearer.get("scope").unwrap_or_default());
     let identified = credential.is_some();
     let request = token_request(&url, service, scope, credential);
     let asked = Instant::now();
@@ -159,6 +159,18 @@ fn fetch_token(
     let life = Duration::from_secs(answer.expires_in.unwrap_or(DEFAULT_LIFE).min(MAX_LIFE));
     let expires = asked.checked_add(life.saturating_sub(MARGIN.min(life / 2)));
     Ok(Authorization { header: format!("Bearer {value}"), expires, identified })
+}
+
+/// Our scopes and those that the registry asks for, each once. A registry names the repository that is
+/// written to, but not always the one that a blob is mounted from.
+fn united(ours: &str, theirs: &str) -> String {
+    let mut all: Vec<&str> = Vec::new();
+    for scope in theirs.split(' ').chain(ours.split(' ')).filter(|s| !s.is_empty()) {
+        if !all.contains(&scope) {
+            all.push(scope);
+        }
+    }
+    all.join(" ")
 }
 
 /// Whether a token server may be spoken to without encryption: only where the registry itself is, and

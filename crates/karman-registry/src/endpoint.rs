@@ -81,12 +81,40 @@ impl Endpoint {
         format!("{}/v2/{}/manifests/{tag_or_digest}", self.origin, self.repository)
     }
 
+    /// Whether a URL is of this very registry: scheme, host and port.
+    pub(crate) fn is_origin_of(&self, url: &str) -> bool {
+        match (Url::parse(&self.origin), Url::parse(url)) {
+            (Ok(own), Ok(other)) => own.same_origin(&other),
+            _ => false,
+        }
+    }
+
+    /// Where uploads begin; `mount` names a blob of another repository of the same registry.
+    pub(crate) fn uploads_url(&self, mount: Option<(&str, &str)>) -> String {
+        let base = format!("{}/v2/{}/blobs/uploads/", self.origin, self.repository);
+        match mount {
+            Some((digest, from)) => format!("{base}?mount={digest}&from={from}"),
+            None => base,
+        }
+    }
+
+    pub(crate) fn referrers_url(&self, digest: &str) -> String {
+        format!("{}/v2/{}/referrers/{digest}", self.origin, self.repository)
+    }
+
     pub(crate) fn blob_url(&self, digest: &str) -> String {
         format!("{}/v2/{}/blobs/{digest}", self.origin, self.repository)
     }
 }
 
 impl Config {
+    /// The registry itself, which is the only place that is written to.
+    pub(crate) fn registry(&self, reference: &Reference) -> Result<Endpoint, RegistryError> {
+        self.endpoints(reference)?
+            .pop()
+            .ok_or_else(|| RegistryError::BadReference { reference: reference.to_string() })
+    }
+
     /// Every place to ask for a reference, mirrors first.
     pub(crate) fn endpoints(&self, reference: &Reference) -> Result<Vec<Endpoint>, RegistryError> {
         let bad = || RegistryError::BadReference { reference: reference.to_string() };

@@ -5,6 +5,13 @@ use karman_oci::Digest;
 
 use crate::credentials::CredentialError;
 
+/// Whether something is read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Pull,
+    Push,
+}
+
 /// An operation on a registry failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -18,6 +25,37 @@ pub enum RegistryError {
         #[source]
         source: NetError,
     },
+    /// What was to be uploaded did not get there.
+    #[error("push `{reference}`")]
+    Push {
+        /// The reference.
+        reference: String,
+        /// Why.
+        #[source]
+        source: NetError,
+    },
+    /// The registry refuses what was uploaded, and says why.
+    #[error("registry refused `{what}` for `{reference}` (status {status}){}", said(code, message))]
+    Refused {
+        /// The reference.
+        reference: String,
+        /// The digest or the tag.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// The registry's error code (distribution-spec v1.1 §error-codes), empty where it gave none.
+        code: String,
+        /// The registry's message, without control characters.
+        message: String,
+    },
+    /// The registry's answer to an upload lacks what the protocol asks for.
+    #[error("registry `{host}` answered an upload without {what}")]
+    MalformedUpload {
+        /// The registry.
+        host: String,
+        /// What is missing or wrong.
+        what: &'static str,
+    },
     /// The registry says that there is no such image.
     #[error("`{reference}` does not exist")]
     NotFound {
@@ -28,8 +66,10 @@ pub enum RegistryError {
         source: NetError,
     },
     /// The registry denies access, with or without credentials.
-    #[error("access to `{reference}` is denied: it does not exist or needs a login")]
+    #[error("{} `{reference}` is denied: {}", if *pushing { "push to" } else { "access to" }, if *pushing { "the account may not write there, or a login is needed" } else { "it does not exist or needs a login" })]
     Denied {
+        /// Whether it was to be written.
+        pushing: bool,
         /// The reference.
         reference: String,
         /// Whether credentials were sent.
@@ -158,6 +198,9 @@ impl RegistryError {
     /// What the user may do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Denied { with_credentials: true, pushing: true, .. } => {
+                Some("check the name, and that the account may push to it".to_owned())
+            }
             Self::Denied { with_credentials: false, .. } => {
                 Some("check the name, or log in with `karman login`".to_owned())
             }
@@ -168,7 +211,7 @@ impl RegistryError {
                 Some("push the image again with a current tool to convert it".to_owned())
             }
             Self::NoPlatform { .. } => Some("choose another with --platform".to_owned()),
-            Self::Pull { source, .. } | Self::Token { source, .. } => {
+            Self::Pull { source, .. } | Self::Push { source, .. } | Self::Token { source, .. } => {
                 source.hint().map(str::to_owned)
             }
             _ => None,
@@ -176,11 +219,20 @@ impl RegistryError {
     }
 
     /// Sorts a failed exchange about `reference`.
-    pub(crate) fn of_net(reference: String, with_credentials: bool, source: NetError) -> Self {
-        match *source.failure {
-            Failure::NotFound { .. } => Self::NotFound { reference, source },
-            Failure::Auth { .. } => Self::Denied { reference, with_credentials, source },
-            _ => Self::Pull { reference, source },
+    pub(crate) fn of_net(
+        reference: String,
+        direction: Direction,
+        with_credentials: bool,
+        source: NetError,
+    ) -> Self {
+        let pushing = direction == Direction::Push;
+        match (&*source.failure, direction) {
+            (Failure::Auth { .. }, _) => {
+                Self::Denied { reference, pushing, with_credentials, source }
+            }
+            (Failure::NotFound { .. }, Direction::Pull) => Self::NotFound { reference, source },
+            (_, Direction::Pull) => Self::Pull { reference, source },
+            (_, Direction::Push) => Self::Push { reference, source },
         }
     }
 
@@ -188,5 +240,14 @@ impl RegistryError {
     pub(crate) fn is_ours(&self) -> bool {
         matches!(self, Self::Pull { source, .. } if matches!(*source.failure, Failure::Sink { .. }))
             || matches!(self, Self::BadReference { .. } | Self::ForeignLayer { .. })
+    }
+}
+
+/// The registry's own words, for the end of a message.
+fn said(code: &str, message: &str) -> String {
+    match (code, message) {
+        ("", "") => String::new(),
+        ("", text) | (text, "") => format!(": {text}"),
+        (code, message) => format!(": {code}: {message}"),
     }
 }

@@ -1,4 +1,4 @@
-//! The distribution protocol (OCI distribution-spec v1.1, Docker registry API v2): resolve and pull.
+//! The distribution protocol (OCI distribution-spec v1.1, Docker registry API v2): resolve, pull, push.
 //!
 //! - Bytes are believed only after their digest was computed here. `Docker-Content-Digest` and
 //!   announced sizes serve for nothing but earlier errors.
@@ -9,8 +9,10 @@
 //! - Mirrors are tried in their order; whatever goes wrong with one, the next is asked, and at last
 //!   the registry itself, whose error is the one reported.
 //!
-//! Push is absent for now; it will use the same endpoints, tokens (scope `pull,push`) and errors.
+//! - Uploads go to the registry itself, never to a mirror; what is there is not sent, what another
+//!   repository of the registry has is mounted, and an upload that breaks goes on where it stopped.
 
+mod access;
 mod auth;
 mod challenge;
 mod credentials;
@@ -18,13 +20,16 @@ mod docker_config;
 mod endpoint;
 mod error;
 mod pull;
+mod push;
 mod resolved;
 mod select;
+mod upload;
 
 pub use credentials::{Anonymous, Credential, CredentialError, CredentialSource};
 pub use docker_config::{DockerConfig, HelperOutput, HelperRunner};
 pub use endpoint::{Config, HostConfig, Scheme};
 pub use error::RegistryError;
 pub use pull::{MAX_MANIFEST, Registry};
+pub use push::Pushed;
 pub use resolved::Resolved;
 pub use select::select_platform;

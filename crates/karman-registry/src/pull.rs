@@ -3,12 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use karman_net::{
-    Checksum, Client, Downloaded, Expect, Failure, NetError, Request, Response, Sink,
-};
+use karman_net::{Checksum, Client, Downloaded, Expect, Request, Sink};
 use karman_oci::{Descriptor, Platform, Reference, media_type};
 
-use crate::auth::{Authorization, Tokens};
+use crate::access::Access;
+use crate::auth::Tokens;
 use crate::endpoint::{Config, Endpoint};
 use crate::error::RegistryError;
 use crate::resolved::Resolved;
@@ -17,20 +16,17 @@ use crate::select::select_platform;
 /// The largest manifest or index, in bytes. Registries must take 4 MiB (distribution-spec v1.1) and
 /// containerd reads no more.
 pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
-/// How often a 401 is answered in one operation: once at the start, once for a token that ended, and
-/// once more for one that ended during a long download.
-const MAX_CHALLENGES: u32 = 3;
 
 /// A client for registries. Cloning shares connections and tokens; use it from many threads.
 #[derive(Clone)]
 pub struct Registry {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    client: Client,
-    config: Config,
-    tokens: Tokens,
+pub(crate) struct Inner {
+    pub(crate) client: Client,
+    pub(crate) config: Config,
+    pub(crate) tokens: Tokens,
 }
 
 impl Registry {
@@ -48,8 +44,10 @@ impl Registry {
         let bad = || RegistryError::BadReference { reference: reference.to_string() };
         let wanted = wanted.ok_or_else(bad)?;
         self.first(reference, |endpoint| {
-            let mut access = Access::new(self, endpoint, reference);
-            let response = access.get(&endpoint.manifest_url(&wanted), &accept())?;
+            let mut access = Access::pulling(self, endpoint, reference);
+            let url = endpoint.manifest_url(&wanted);
+            let accept = accept();
+            let response = access.send(&|| Request::get(&url).header("accept", &accept))?;
             let declared = response.content_type();
             let bytes = response.read_to_limit(MAX_MANIFEST).map_err(|e| access.error(e))?;
             Resolved::new(reference, declared, bytes)
@@ -125,7 +123,7 @@ impl Registry {
         let expect = Expect::exactly(descriptor.size, checksum);
         self.first(reference, |endpoint| {
             let url = endpoint.blob_url(&descriptor.digest.to_string());
-            Access::new(self, endpoint, reference).download(&url, sink, &expect)
+            Access::pulling(self, endpoint, reference).download(&url, sink, &expect)
         })
     }
 
@@ -154,105 +152,8 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// One operation on one endpoint: what was sent as authorization, and how often we were challenged.
-struct Access<'a> {
-    registry: &'a Inner,
-    endpoint: &'a Endpoint,
-    reference: &'a Reference,
-    scope: String,
-    sent: Option<Authorization>,
-    challenges: u32,
-}
-
-impl<'a> Access<'a> {
-    fn new(registry: &'a Registry, endpoint: &'a Endpoint, reference: &'a Reference) -> Self {
-        let registry = &*registry.inner;
-        let scope = endpoint.pull_scope();
-        let sent = registry.tokens.known(endpoint, &scope);
-        Self { registry, endpoint, reference, scope, sent, challenges: 0 }
-    }
-
-    fn get(&mut self, url: &str, accept: &str) -> Result<Response, RegistryError> {
-        loop {
-            let request = self.authorized(url).header("accept", accept);
-            let sent = self.registry.client.send(&request).and_then(Response::error_for_status);
-            match sent {
-                Ok(response) => return Ok(response),
-                Err(error) if self.renew(&error)? => {}
-                Err(error) => return Err(self.error(error)),
-            }
-        }
-    }
-
-    fn download(
-        mut self,
-        url: &str,
-        sink: &mut dyn Sink,
-        expect: &Expect,
-    ) -> Result<Downloaded, RegistryError> {
-        let request = self.authorized(url);
-        let client = self.registry.client.clone();
-        let mut refused = None;
-        let result = client.download_renewing(&request, sink, expect, &mut |error| match self
-            .renew(error)
-        {
-            Ok(true) => Some(self.authorized(url)),
-            Ok(false) => None,
-            Err(error) => {
-                refused = Some(error);
-                None
-            }
-        });
-        match refused {
-            Some(error) => Err(error),
-            None => result.map_err(|error| self.error(error)),
-        }
-    }
-
-    fn authorized(&self, url: &str) -> Request {
-        let request = Request::get(url);
-        match &self.sent {
-            Some(authorization) if !authorization.header.is_empty() => {
-                request.header("authorization", authorization.header.clone())
-            }
-            _ => request,
-        }
-    }
-
-    /// Whether a refusal was answered with something new to send.
-    fn renew(&mut self, error: &NetError) -> Result<bool, RegistryError> {
-        let Failure::Auth { status: 401, challenges } = &*error.failure else {
-            return Ok(false);
-        };
-        self.challenges += 1;
-        if challenges.is_empty() || self.challenges > MAX_CHALLENGES {
-            return Ok(false);
-        }
-        let Inner { client, config, tokens } = self.registry;
-        let source = &*config.credentials;
-        let fresh = tokens.answer(
-            client,
-            source,
-            self.endpoint,
-            &self.scope,
-            challenges,
-            self.sent.as_ref(),
-        )?;
-        // The same answer again would meet the same refusal.
-        let before = self.sent.as_ref().map_or("", |a| a.header.as_str());
-        let changed = fresh.header != before;
-        self.sent = Some(fresh);
-        Ok(changed)
-    }
-
-    fn error(&self, source: NetError) -> RegistryError {
-        let identified = self.sent.as_ref().is_some_and(|a| a.identified);
-        RegistryError::of_net(self.reference.to_string(), identified, source)
-    }
-}
-
 /// Everything we can read, the OCI types first.
-fn accept() -> String {
+pub(crate) fn accept() -> String {
     [
         media_type::OCI_INDEX,
         media_type::OCI_MANIFEST,

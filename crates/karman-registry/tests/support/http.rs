@@ -17,6 +17,8 @@ pub(crate) struct Seen {
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// The body is the part that was taken before the connection was dropped; no answer is sent.
+    pub(crate) cut: bool,
 }
 
 impl Seen {
@@ -80,6 +82,8 @@ impl Reply {
 }
 
 type Handler = dyn Fn(&Seen) -> Reply + Send + Sync;
+/// How many bytes of a body are taken before the connection is dropped.
+type Cut = dyn Fn(&Seen) -> Option<usize> + Send + Sync;
 
 /// A running server; it ends when dropped.
 pub(crate) struct Server {
@@ -92,6 +96,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_cutting(|_| None, handler)
+    }
+
+    /// Like [`Server::start`], but drops connections in the middle of the bodies that `cut` names by
+    /// their head.
+    pub(crate) fn start_cutting(
+        cut: impl Fn(&Seen) -> Option<usize> + Send + Sync + 'static,
+        handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind to loopback");
         let addr = listener.local_addr().expect("local address");
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -99,6 +112,7 @@ impl Server {
         let connections = Arc::new(AtomicU64::new(0));
         let accepted = connections.clone();
         let handler: Arc<Handler> = Arc::new(handler);
+        let cut: Arc<Cut> = Arc::new(cut);
         let server =
             Self { addr, log: log.clone(), sent: sent.clone(), connections, stop: stop.clone() };
         thread::spawn(move || {
@@ -108,7 +122,8 @@ impl Server {
                 }
                 accepted.fetch_add(1, Ordering::SeqCst);
                 let (handler, log, sent) = (handler.clone(), log.clone(), sent.clone());
-                thread::spawn(move || serve(&stream, &*handler, &log, &sent));
+                let cut = cut.clone();
+                thread::spawn(move || serve(&stream, &*handler, &*cut, &log, &sent));
             }
         });
         server
@@ -155,20 +170,29 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: &TcpStream, handler: &Handler, log: &Mutex<Vec<Seen>>, sent: &AtomicU64) {
+fn serve(
+    stream: &TcpStream,
+    handler: &Handler,
+    cut: &Cut,
+    log: &Mutex<Vec<Seen>>,
+    sent: &AtomicU64,
+) {
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
     stream.set_write_timeout(Some(Duration::from_secs(10))).expect("timeout");
     let mut reader = BufReader::new(stream);
-    while let Some(seen) = read_request(&mut reader) {
+    while let Some(seen) = read_request(&mut reader, cut) {
         log.lock().expect("log").push(seen.clone());
         let reply = handler(&seen);
+        if seen.cut {
+            return;
+        }
         if !write_reply(stream, &seen, &reply, sent).unwrap_or(false) {
             return;
         }
     }
 }
 
-fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<Seen> {
+fn read_request(reader: &mut BufReader<&TcpStream>, cut: &Cut) -> Option<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
     let mut words = line.split_whitespace();
@@ -182,8 +206,11 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<Seen> {
         };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut seen = Seen { method, target, headers, body: Vec::new() };
-    let length = seen.header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+    let mut seen = Seen { method, target, headers, body: Vec::new(), cut: false };
+    let mut length = seen.header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+    if let Some(taken) = cut(&seen) {
+        (length, seen.cut) = (taken.min(length), true);
+    }
     seen.body = vec![0; length];
     reader.read_exact(&mut seen.body).ok()?;
     Some(seen)

@@ -1,6 +1,7 @@
 //! A registry on 127.0.0.1 with one small image, whose answers tests can replace.
 
 pub(crate) mod http;
+pub(crate) mod store;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -84,4 +85,23 @@ pub(crate) fn registry(config: Config) -> Registry {
     let retry = Retry { base_delay: Duration::from_millis(1), ..Retry::default() };
     let net = karman_net::Config { retry, ..karman_net::Config::default() };
     Registry::new(Client::new(net).unwrap(), config)
+}
+
+/// The same account for whoever asks.
+struct Account;
+
+impl karman_registry::CredentialSource for Account {
+    fn lookup(
+        &self,
+        _host: &str,
+        _repository: &str,
+    ) -> Result<Option<karman_registry::Credential>, karman_registry::CredentialError> {
+        let (user, password) = ("us".to_owned(), "geheim".to_owned());
+        Ok(Some(karman_registry::Credential::Basic { user, password }))
+    }
+}
+
+/// A configuration with a user and a password.
+pub(crate) fn as_user() -> Config {
+    Config { credentials: std::sync::Arc::new(Account), ..Config::default() }
 }
