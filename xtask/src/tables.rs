@@ -68,6 +68,7 @@ pub(crate) const CRATES: &[(&str, u8, &[&str])] = &[
             "karman-inventory",
             "karman-net",
             "karman-oci",
+            "karman-registry",
             "karman-report",
             "karman-sys",
             "karman-worker",

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bake, build, cache, completions, constraints, doctor, image, inventory, run,
+    bake, build, cache, completions, constraints, doctor, image, inventory, login, run, transfer,
 };
 use crate::failure::Done;
 use crate::setup::{Context, GlobalArgs};
@@ -31,6 +31,14 @@ enum Command {
     Image(image::Command),
     /// List every path of an image with its origin
     Inventory(inventory::Args),
+    /// Bring images of registries into the local store
+    Pull(transfer::PullArgs),
+    /// Bring images of the local store to their registries
+    Push(transfer::PushArgs),
+    /// Keep an account for a registry, where docker keeps it
+    Login(login::LoginArgs),
+    /// Forget an account
+    Logout(login::LogoutArgs),
     /// Show and prune what the store keeps
     #[command(subcommand)]
     Cache(cache::Command),
@@ -53,6 +61,10 @@ impl Cli {
             Command::Run(args) => run::run(args, &Context::load(global)?),
             Command::Image(command) => image::run(command, &Context::load(global)?),
             Command::Inventory(args) => inventory::run(&args, &Context::load(global)?),
+            Command::Pull(args) => transfer::pull(&args, &Context::load(global)?),
+            Command::Push(args) => transfer::push(&args, &Context::load(global)?),
+            Command::Login(args) => login::login(&args, &Context::load(global)?),
+            Command::Logout(args) => login::logout(&args, &Context::load(global)?),
             Command::Cache(command) => cache::run(command, &Context::load(global)?),
             Command::Constraints(command) => constraints::run(command, &Context::load(global)?),
             Command::Doctor(args) => doctor::run(&args, global),

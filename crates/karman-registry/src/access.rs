@@ -47,6 +47,15 @@ impl<'a> Access<'a> {
         Self::new(registry, endpoint, reference, Direction::Push, scope)
     }
 
+    /// To see whether we are let in at all.
+    pub(crate) fn login(
+        registry: &'a Registry,
+        endpoint: &'a Endpoint,
+        reference: &'a Reference,
+    ) -> Self {
+        Self::new(registry, endpoint, reference, Direction::Pull, String::new())
+    }
+
     fn new(
         registry: &'a Registry,
         endpoint: &'a Endpoint,

@@ -67,6 +67,15 @@ pub enum CredentialError {
         #[source]
         source: std::io::Error,
     },
+    /// The file cannot be written.
+    #[error("write `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file is larger than any real one.
     #[error("`{}` is larger than {limit} bytes", path.display())]
     TooLarge {

@@ -18,9 +18,9 @@ use crate::credentials::{Credential, CredentialError, CredentialSource};
 /// The largest credentials file read, in bytes.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// The key under which Docker keeps its own registry.
-const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
+pub(crate) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 /// The user name by which a helper marks an identity token.
-const TOKEN_USER: &str = "<token>";
+pub(crate) const TOKEN_USER: &str = "<token>";
 /// Base64 as old writers left it, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -88,11 +88,7 @@ impl DockerConfig {
     }
 
     fn ask_helper(&self, name: &str, key: &str) -> Result<Option<Credential>, CredentialError> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || !name.chars().all(plain) {
-            return Err(CredentialError::HelperName { helper: name.to_owned() });
-        }
-        let helper = format!("docker-credential-{name}");
+        let helper = helper_program(name)?;
         let output = (self.runner)(&helper, key)
             .map_err(|source| CredentialError::RunHelper { helper: helper.clone(), source })?;
         if !output.success {
@@ -165,6 +161,15 @@ impl Entry {
         let pair = given(&self.username).zip(given(&self.password));
         Ok(pair.map(|(user, password)| Credential::Basic { user, password }))
     }
+}
+
+/// The program of a credential helper.
+pub(crate) fn helper_program(name: &str) -> Result<String, CredentialError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err(CredentialError::HelperName { helper: name.to_owned() });
+    }
+    Ok(format!("docker-credential-{name}"))
 }
 
 /// The entry with the longest key that covers `host/repository` (containers-auth.json(5)); Docker's

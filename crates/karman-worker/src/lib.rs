@@ -14,6 +14,7 @@
 //! | `made_by` | which step made a layer, for inventories |
 //! | `inventory` | images of any place, read for their inventory |
 //! | `usage` | what the store holds, and pruning it |
+//! | `transfer` | images to and from registries |
 //! | `running` | `karman run`: an image in the same sandbox |
 
 mod cache;
@@ -30,6 +31,7 @@ mod made_by;
 mod running;
 mod solve;
 mod sources;
+mod transfer;
 mod usage;
 
 pub use config::{CommandRunner, Config};
@@ -37,4 +39,5 @@ pub use engine::Engine;
 pub use images::{ImageDetails, LocalImage};
 pub use inventory::{ImageSpec, Inspected};
 pub use running::RunRequest;
+pub use transfer::{Pulled, PushItem, PushReport};
 pub use usage::{PruneFilter, Pruned, UsageRow};

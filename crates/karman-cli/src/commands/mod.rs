@@ -8,4 +8,6 @@ pub(crate) mod constraints;
 pub(crate) mod doctor;
 pub(crate) mod image;
 pub(crate) mod inventory;
+pub(crate) mod login;
 pub(crate) mod run;
+pub(crate) mod transfer;

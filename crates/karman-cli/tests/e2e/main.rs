@@ -13,6 +13,7 @@
 //! | `crash` | kills, interrupts, two processes in one store |
 //! | `outputs` | every output, read by other tools |
 //! | `registry` | pulls from a real registry |
+//! | `push` | pushes to it, and accounts |
 //! | `fetch` | files by HTTP, git repositories |
 //! | `rootless` | the same as an ordinary user |
 //! | `inventory` | where paths came from |
@@ -27,6 +28,7 @@ mod inventory;
 mod lab;
 mod layout;
 mod outputs;
+mod push;
 mod registry;
 mod repeat;
 mod resolver;
@@ -50,6 +52,7 @@ const MODULES: [(&str, Tests); 10] = [
     ("crash", crash::TESTS),
     ("outputs", outputs::TESTS),
     ("registry", registry::TESTS),
+    ("push", push::TESTS),
     ("fetch", fetch::TESTS),
     ("rootless", rootless::TESTS),
     ("inventory", inventory::TESTS),

@@ -22,17 +22,17 @@ pub(crate) const TESTS: Tests = &[
     ("what_is_missing_is_told", what_is_missing_is_told),
 ];
 
-const USER: &str = "e2e";
-const PASSWORD: &str = "hunter2-e2e";
+pub(crate) const USER: &str = "e2e";
+pub(crate) const PASSWORD: &str = "hunter2-e2e";
 /// bcrypt of the password.
 const HASH: &str = "$2y$04$abcdefghijklmnopqrstuuXAm/v4aV2F2KWvB67WkOUEbGeBgvkhq";
 /// `e2e:hunter2-e2e` in base64.
 const AUTH: &str = "ZTJlOmh1bnRlcjItZTJl";
 
 /// A registry with the base image as `base:1`.
-struct Registry {
+pub(crate) struct Registry {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     storage: PathBuf,
 }
 
@@ -45,7 +45,7 @@ impl Drop for Registry {
 }
 
 impl Registry {
-    fn start(lab: &Lab, place: &Place, with_password: bool) -> Result<Self, Skip> {
+    pub(crate) fn start(lab: &Lab, place: &Place, with_password: bool) -> Result<Self, Skip> {
         let (program, skopeo) = (need("docker-registry")?, need("skopeo")?);
         let storage = place.root().join("registry");
         fs::create_dir(&storage).expect("a directory");

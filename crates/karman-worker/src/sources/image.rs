@@ -44,7 +44,21 @@ pub(super) fn resolve(
         let digest = reference.digest.unwrap_or(manifest);
         return Ok(resolved(image, manifest, digest, config));
     }
-    let top = engine.registry().resolve(&reference).map_err(|e| registry_error(&e))?;
+    let (digest, one) = from_registry(engine, &reference, platform)?;
+    let manifest = one.manifest().map_err(|e| registry_error(&e))?;
+    fetch(engine, &reference, &manifest.config)?;
+    let config = config_of(engine, &one.descriptor.digest)?;
+    Ok(resolved(image, one.descriptor.digest, digest, config))
+}
+
+/// Asks the registry for the image of a platform; its manifest is in the store then. Gives also the
+/// digest that names the image: of the index where there is one.
+pub(crate) fn from_registry(
+    engine: &Engine,
+    reference: &Reference,
+    platform: &Platform,
+) -> Result<(Digest, karman_registry::Resolved), SolveError> {
+    let top = engine.registry().resolve(reference).map_err(|e| registry_error(&e))?;
     let digest = top.descriptor.digest;
     let one = if top.is_index() {
         if reference.digest.is_some() {
@@ -53,15 +67,12 @@ pub(super) fn resolve(
         let found =
             top.index().and_then(|index| karman_registry::select_platform(&index, platform));
         let descriptor = found.map_err(|e| registry_error(&e))?;
-        engine.registry().pull_manifest(&reference, &descriptor).map_err(|e| registry_error(&e))?
+        engine.registry().pull_manifest(reference, &descriptor).map_err(|e| registry_error(&e))?
     } else {
         top
     };
     engine.store().put_blob(&one.bytes).map_err(store_error)?;
-    let manifest = one.manifest().map_err(|e| registry_error(&e))?;
-    fetch(engine, &reference, &manifest.config)?;
-    let config = config_of(engine, &one.descriptor.digest)?;
-    Ok(resolved(image, one.descriptor.digest, digest, config))
+    Ok((digest, one))
 }
 
 /// The manifest that a reference with a digest stands for, where the store has it with its config:
@@ -242,7 +253,7 @@ fn progress(events: &StepEvents, descriptor: &Descriptor, current: u64) {
 }
 
 /// Brings a blob from a registry into the store, verified.
-fn fetch(
+pub(crate) fn fetch(
     engine: &Engine,
     reference: &Reference,
     descriptor: &Descriptor,
@@ -257,10 +268,10 @@ fn fetch(
     let writer = sink.into_inner();
     let lost = || SolveError::new(Cause::Engine, "the download has no bytes");
     writer.ok_or_else(lost)?.commit(Some(descriptor.digest)).map_err(store_error)?;
-    Ok(())
+    crate::transfer::remember(engine.store(), reference, &descriptor.digest)
 }
 
-fn registry_error(error: &RegistryError) -> SolveError {
+pub(crate) fn registry_error(error: &RegistryError) -> SolveError {
     let failed = SolveError::new(Cause::Fetch, error_chain(error));
     match error.hint() {
         Some(hint) => failed.with_hint(hint),

@@ -1,0 +1,120 @@
+//! `karman push` and `karman pull`.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use karman_oci::{Platform, Reference};
+use karman_report::human_size;
+use karman_worker::{Engine, PushItem, PushReport};
+
+use crate::driver::watched;
+use crate::failure::{Done, Failure};
+use crate::out;
+use crate::setup::Context;
+
+/// Arguments of `push`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PushArgs {
+    /// Names of images in the local store; each goes to the registry that its name says
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Arguments of `pull`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PullArgs {
+    /// Images to bring into the local store
+    #[arg(required = true, value_name = "REF")]
+    references: Vec<String>,
+    /// Platform, where the name stands for several [default: this host's]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Print nothing but the digests
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Pushes; every blob once, all tags last.
+pub(crate) fn push(args: &PushArgs, context: &Context) -> Done {
+    let wanted: Vec<Reference> = args.names.iter().map(|name| named(name)).collect::<Done<_>>()?;
+    let engine = context.open(false)?;
+    let mut items = Vec::new();
+    for name in &wanted {
+        let image = engine.find_image(&name.to_string())?;
+        items.push(PushItem { top: image.descriptor, names: vec![name.clone()] });
+    }
+    let report = with_progress(&engine, args.quiet, "pushing layers", |on_blob| {
+        engine.push_images(&items, on_blob)
+    })?;
+    for item in items.iter().filter(|_| !args.quiet) {
+        let names = item.names.iter().map(|n| format!("{}@{}\n", n.familiar(), item.top.digest));
+        out::data(&names.collect::<String>())?;
+    }
+    if !args.quiet {
+        out::note(&summary(&report));
+    }
+    Ok(0)
+}
+
+/// Pulls.
+pub(crate) fn pull(args: &PullArgs, context: &Context) -> Done {
+    let platform = match &args.platform {
+        Some(text) => Platform::parse(text).map_err(|e| Failure::usage(e.to_string()))?,
+        None => Platform::host(),
+    };
+    let parse = |text: &String| Reference::parse(text).map_err(|e| Failure::usage(e.to_string()));
+    let wanted: Vec<Reference> = args.references.iter().map(parse).collect::<Done<_>>()?;
+    let engine = context.open(true)?;
+    for reference in &wanted {
+        let doing = format!("pulling {}", reference.familiar());
+        let pulled = with_progress(&engine, args.quiet, &doing, |on_blob| {
+            engine.pull_image(reference, &platform, on_blob)
+        })?;
+        if args.quiet {
+            out::data(&format!("{}\n", pulled.descriptor.digest))?;
+        } else {
+            let bare = Reference { tag: None, digest: None, ..reference.clone() };
+            out::data(&format!("{}@{}\n", bare.familiar(), pulled.descriptor.digest))?;
+            let state = if pulled.is_news { "downloaded" } else { "up to date" };
+            out::note(&format!("{}: {state}\n", reference.familiar()));
+        }
+    }
+    Ok(0)
+}
+
+/// A name that something can be pushed to.
+fn named(text: &str) -> Done<Reference> {
+    let parsed = Reference::parse(text).map_err(|e| Failure::usage(e.to_string()))?;
+    match parsed.digest {
+        Some(_) => Err(Failure::usage_hint(
+            format!("`{text}` has a digest: a name with a tag is wanted"),
+            "`karman image tag` gives an image another name",
+        )),
+        None => Ok(parsed),
+    }
+}
+
+/// Runs a transfer that SIGINT ends; every tenth of the blobs is told.
+fn with_progress<T>(
+    engine: &Engine,
+    quiet: bool,
+    doing: &str,
+    body: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> Result<T, karman_control::SolveError>,
+) -> Done<T> {
+    let told = AtomicUsize::new(0);
+    let on_blob = |done: usize, total: usize| {
+        let tenth = done * 10 / total.max(1);
+        if !quiet && told.fetch_max(tenth, Ordering::SeqCst) < tenth {
+            out::note(&format!("{doing} {done} / {total}\n"));
+        }
+    };
+    Ok(watched(engine, || {}, || body(&on_blob))??)
+}
+
+fn summary(report: &PushReport) -> String {
+    let PushReport { uploaded, uploaded_bytes, mounted, existed, .. } = *report;
+    let size = human_size(uploaded_bytes);
+    format!("{uploaded} blobs uploaded ({size}), {mounted} mounted, {existed} already there\n")
+}

@@ -1,0 +1,15 @@
+//! Images between the store and registries: `push`, `pull`, and what is known of who has which blob.
+//!
+//! Bucket `registry-blob`: host and digest → repositories of that host that had the blob when we last
+//! looked, the newest last, for mounts across repositories.
+
+mod known;
+mod login;
+mod pull;
+mod push;
+
+pub use pull::Pulled;
+pub use push::{PushItem, PushReport};
+
+pub(crate) use known::remember;
+pub(crate) use push::push;
