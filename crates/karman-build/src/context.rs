@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use karman_dockerfile::MAX_SOURCE_BYTES;
-use karman_dockerfile::lower::ContextInput;
+use karman_dockerfile::lower::{ContextInput, go_bool};
 use karman_exporter::unpack::is_archive;
 use karman_llb::{
     Copy, FileAction, FileOp, HttpSource, Op, SourceOp, Vertex, VertexDigest, VertexMeta,
@@ -68,8 +68,12 @@ impl Planner<'_> {
     /// What the text of a main context names.
     pub(crate) fn locate(&self, text: &str, spec: &TargetSpec) -> Step<Location> {
         let keep = spec.build_args.get(KEEP_GIT_DIR).and_then(Option::as_deref);
-        let keep = keep.is_some_and(|v| matches!(v, "1" | "true"));
-        Location::parse(text, keep, |path| self.facts.cwd.join(path).is_dir())
+        self.place_of(text, keep.and_then(go_bool).unwrap_or(false))
+    }
+
+    /// What the text of any context names.
+    pub(crate) fn place_of(&self, text: &str, keep_git_dir: bool) -> Step<Location> {
+        Location::parse(text, keep_git_dir, |path| self.facts.cwd.join(path).is_dir())
     }
 
     /// Finds the main context.
@@ -84,8 +88,10 @@ impl Planner<'_> {
                 Ok(Place::Directory { path, is_unpacked: false })
             }
             Location::Git(git) => {
-                let title =
-                    format!("[internal] load git source {}", crate::git::shown(&spec.context));
+                let title = format!(
+                    "[internal] load git source {}",
+                    karman_llb::shown_remote(&spec.context)
+                );
                 Ok(Place::Vertex(self.add_source(SourceOp::Git(git), title)))
             }
             Location::Http(url) => {
@@ -109,7 +115,10 @@ impl Planner<'_> {
         platform: &Platform,
     ) -> Step<ContextInput> {
         Ok(match place {
-            Place::StdinDockerfile => ContextInput::Empty,
+            Place::StdinDockerfile => {
+                let path = self.empty_directory()?;
+                ContextInput::Local { name: self.local_name(&path, "context"), exclude: Vec::new() }
+            }
             Place::Fetched { vertex, .. } | Place::Vertex(vertex) => ContextInput::Vertex(*vertex),
             Place::Directory { path, is_unpacked } => {
                 let exclude = match is_unpacked {
@@ -137,7 +146,7 @@ impl Planner<'_> {
             let bytes = self.read_remote(vertex, HTTP_FILE, MAX_UNKNOWN)?.unwrap_or_default();
             if !is_archive(bytes.as_slice()) {
                 let text = (bytes.len() <= MAX_SOURCE_BYTES).then_some(bytes);
-                let name = crate::git::shown(url);
+                let name = karman_llb::shown_remote(url);
                 let neither =
                     || Problem::input(format!("`{name}` is neither archive nor Dockerfile"));
                 return Ok((vertex, Some(text.ok_or_else(neither)?)));

@@ -88,14 +88,14 @@ impl Planner<'_> {
             return self.load_url(url);
         }
         match (place, written) {
+            (_, Some(STDIN)) if spec.context == STDIN => Err(Problem::usage(
+                "invalid argument: can't use stdin for both build context and dockerfile",
+            )),
             (Place::StdinDockerfile, None) => self.load_stdin(),
             (Place::StdinDockerfile, Some(_)) => Err(Problem::usage_hint(
-                "there are two Dockerfiles: one from standard input and one from `-f`",
+                "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles",
                 "name a directory as context, or leave `-f` out",
             )),
-            (_, Some(STDIN)) if spec.context == STDIN => {
-                Err(Problem::usage("context and Dockerfile cannot both be standard input"))
-            }
             (_, Some(STDIN)) => self.load_stdin(),
             (Place::Directory { path, is_unpacked: true }, _) => self.load_unpacked(path, written),
             (Place::Directory { path, .. }, _) => {
@@ -104,6 +104,10 @@ impl Planner<'_> {
             (Place::Fetched { text, vertex }, _) => {
                 let origin = Origin::Inside(*vertex, String::new());
                 self.parsed(origin, "Dockerfile (remote)", |_| Ok(text.clone()))
+            }
+            // As in buildx, an absolute path is the caller's own file.
+            (Place::Vertex(_), Some(file)) if Path::new(file).is_absolute() => {
+                self.load_file(Path::new(file))
             }
             (Place::Vertex(vertex), _) => self.load_vertex(Some(*vertex), written, spec),
             (Place::Image(location), _) => {
@@ -121,13 +125,19 @@ impl Planner<'_> {
     }
 
     fn load_url(&mut self, url: &str) -> Step<Loaded> {
-        let shown = crate::git::shown(url);
+        let shown = karman_llb::shown_remote(url);
         self.parsed(Origin::Url(url.to_owned()), &shown, |planner| {
             let vertex = planner.http_source(url, "[internal] load remote Dockerfile");
             let read =
                 planner.read_remote(vertex, crate::context::HTTP_FILE, MAX_SOURCE_BYTES as u64)?;
             read.ok_or_else(|| Problem::input(format!("`{shown}` has no content")))
         })
+    }
+
+    /// A Dockerfile of the caller for a context that is elsewhere.
+    fn load_file(&mut self, file: &Path) -> Step<Loaded> {
+        let dir = file.parent().unwrap_or(Path::new("/")).to_owned();
+        self.load_directory(&dir, Some(file.to_owned()))
     }
 
     /// A Dockerfile of the caller: `file`, or the default one of `context`.
@@ -191,7 +201,7 @@ impl Planner<'_> {
                 return self.parsed(origin, &path, |_| Ok(bytes));
             }
         }
-        let context = crate::git::shown(&spec.context);
+        let context = karman_llb::shown_remote(&spec.context);
         Err(Problem::input_hint(
             format!("there is no `{wanted}` in `{context}`"),
             "`-f` names the Dockerfile inside the remote context",

@@ -1,8 +1,9 @@
 //! What the text of a context names.
 
+use karman_diag::nearest;
 use karman_llb::GitSource;
 
-use crate::error::Step;
+use crate::error::{Problem, Step};
 use crate::git::parse_git;
 use crate::spec::STDIN;
 
@@ -27,6 +28,9 @@ pub(crate) enum Location {
     Target(String),
 }
 
+/// What a context may begin with.
+const SCHEMES: [&str; 8] =
+    ["docker-image", "oci-layout", "debootstrap", "https", "http", "git", "ssh", "target"];
 /// bake's prefix for paths below the working directory.
 const CWD: &str = "cwd://";
 
@@ -66,8 +70,22 @@ impl Location {
         if is_http(text) {
             return Ok(Self::Http(text.to_owned()));
         }
-        Ok(Self::Path(text.to_owned()))
+        match unknown_scheme(text) {
+            Some(scheme) => {
+                let near = nearest(scheme, SCHEMES).map(|known| format!("did you mean `{known}`?"));
+                Err(Problem::Usage(format!("unsupported context source {scheme}"), near))
+            }
+            None => Ok(Self::Path(text.to_owned())),
+        }
     }
+}
+
+/// The scheme of a text that begins with one.
+fn unknown_scheme(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once("://")?;
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    let begins = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+    (begins && scheme.chars().all(fine)).then_some(scheme)
 }
 
 /// Whether a text is an HTTP URL.
@@ -96,5 +114,19 @@ mod tests {
         assert_eq!(read("target:a"), Location::Target("a".into()));
         assert!(matches!(read("debootstrap://debian/trixie"), Location::Debootstrap(_)));
         assert_eq!(read("a"), Location::Path("a".into()));
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_no_path() {
+        let read = |text: &str| Location::parse(text, false, |_| false);
+        for (text, want, hint) in [
+            ("docker-images://a", "docker-images", Some("did you mean `docker-image`?")),
+            ("ftp://h/x", "ftp", None),
+        ] {
+            let Err(Problem::Usage(message, near)) = read(text) else { panic!("{text}") };
+            assert_eq!(message, format!("unsupported context source {want}"));
+            assert_eq!(near.as_deref(), hint, "{text}");
+        }
+        assert!(matches!(read("./a://b"), Ok(Location::Path(_))));
     }
 }

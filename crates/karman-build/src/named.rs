@@ -14,6 +14,9 @@ use crate::plan::Planner;
 use crate::resolver::{LAYOUT_SCHEME, image_source};
 use crate::spec::TargetSpec;
 
+/// The image without files.
+const SCRATCH: &str = "scratch";
+
 /// Root filesystem and config of a target.
 type Linked = (Option<VertexDigest>, ImageConfig);
 
@@ -29,7 +32,8 @@ impl Planner<'_> {
         if text.is_empty() {
             return Err(Problem::usage(format!("context `{name}` names no source")));
         }
-        match self.locate(text, spec)? {
+        // Whether `.git` stays is asked for the main context only.
+        match self.place_of(text, false)? {
             Location::Stdin => Err(Problem::usage(format!(
                 "context `{name}`: only the main context can be standard input"
             ))),
@@ -39,13 +43,15 @@ impl Planner<'_> {
                 Ok(NamedContext::Local { name: self.local_name(&path, name), exclude })
             }
             Location::Git(git) => {
-                let title = format!("[context {name}] {}", crate::git::shown(text));
+                let title = format!("[context {name}] {}", karman_llb::shown_remote(text));
                 Ok(NamedContext::Vertex(self.add_source(SourceOp::Git(git), title)))
             }
+            // As in BuildKit, a named context by HTTP is one file of a known name, archive or not.
             Location::Http(url) => {
-                let title = format!("[context {name}] {}", crate::git::shown(text));
-                Ok(NamedContext::Vertex(self.http_context(&url, &title)?.0))
+                let title = format!("[context {name}] {}", karman_llb::shown_remote(text));
+                Ok(NamedContext::Vertex(self.http_source(&url, &title)))
             }
+            Location::Image(text) if text == SCRATCH => Ok(NamedContext::Scratch),
             image => self.named_image(&spec.name, name, &image, platform),
         }
     }

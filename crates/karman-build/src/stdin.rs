@@ -10,6 +10,8 @@ use crate::plan::Planner;
 
 /// The directory in the scratch directory that an archive is unpacked into.
 const UNPACKED: &str = "stdin-context";
+/// The directory in the scratch directory that stays empty.
+const EMPTY: &str = "empty-context";
 
 /// What standard input is as a context.
 #[derive(Debug, Clone)]
@@ -45,6 +47,14 @@ impl<'a> Planner<'a> {
             StdinContext::Dockerfile
         };
         Ok(self.stdin.insert(context).clone())
+    }
+
+    /// A directory without files: the context of a Dockerfile on standard input, as in buildx.
+    pub(crate) fn empty_directory(&self) -> Step<PathBuf> {
+        let path = self.facts.scratch.join(EMPTY);
+        fs_err::create_dir_all(&path)
+            .map_err(|e| Problem::input(format!("make an empty context: {e}")))?;
+        Ok(path)
     }
 
     fn unpack_stdin(&self, bytes: &[u8]) -> Step<PathBuf> {

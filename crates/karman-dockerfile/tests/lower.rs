@@ -114,6 +114,7 @@ fn context(kind: &str, graph: &mut Graph) -> NamedContext {
     match kind {
         "local" => NamedContext::Local { name: "other".to_owned(), exclude: vec!["x".to_owned()] },
         "source" => NamedContext::Source(source),
+        "scratch" => NamedContext::Scratch,
         reference if reference.contains('/') => NamedContext::Reference(reference.to_owned()),
         image_name => {
             let config = image(image_name, &platform).expect("a known image");

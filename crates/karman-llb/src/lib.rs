@@ -25,4 +25,5 @@ pub use graph::{Graph, Vertex, VertexDigest, VertexMeta};
 pub use op::{DiffOp, MergeOp, Op};
 pub use source::{
     DebootstrapSource, GitSource, HttpSource, ImageSource, LocalSource, OciLayoutSource, SourceOp,
+    shown_remote,
 };

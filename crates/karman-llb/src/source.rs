@@ -92,3 +92,44 @@ pub struct DebootstrapSource {
     /// The whole source as written: `debootstrap://debian/trixie?…`.
     pub source: String,
 }
+
+/// A remote (`scheme://host/path`, `user@host:path`) without password and query, either of which
+/// may be a token, for messages and progress names. A fragment stays: it is a reference.
+pub fn shown_remote(text: &str) -> String {
+    let (rest, fragment) = text.split_once('#').map_or((text, None), |(r, f)| (r, Some(f)));
+    let remote = rest.split('?').next().unwrap_or(rest);
+    let mut shown = match remote.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = match rest.find('/') {
+                Some(at) => rest.split_at(at),
+                None => (rest, ""),
+            };
+            let host = authority.rsplit('@').next().unwrap_or(authority);
+            format!("{scheme}://{host}{path}")
+        }
+        None => remote.to_owned(),
+    };
+    if let Some(fragment) = fragment {
+        shown.push('#');
+        shown.push_str(fragment);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_remote;
+
+    #[test]
+    fn credentials_and_tokens_are_not_shown() {
+        for (text, want) in [
+            ("https://u:p@h/a.git?token=x#v1", "https://h/a.git#v1"),
+            ("https://token@h/a.git", "https://h/a.git"),
+            ("https://u:p@h", "https://h"),
+            ("git@h:a/b#main:dir", "git@h:a/b#main:dir"),
+            ("./dir", "./dir"),
+        ] {
+            assert_eq!(shown_remote(text), want, "{text}");
+        }
+    }
+}

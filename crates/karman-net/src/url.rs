@@ -77,6 +77,11 @@ impl Url {
         Self::with_scheme(https, rest)
     }
 
+    /// What may be shown of a text that should be a URL: neither credentials nor tokens.
+    pub fn show(text: &str) -> String {
+        Self::parse(text).map_or_else(|_| without_secrets(text), |url| url.to_string())
+    }
+
     fn with_scheme(https: bool, rest: &str) -> Result<Self, UrlError> {
         let rest = rest.split('#').next().unwrap_or_default();
         let end = rest.find(['/', '?']).unwrap_or(rest.len());

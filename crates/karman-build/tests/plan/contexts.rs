@@ -105,7 +105,9 @@ fn standard_input_has_one_use() {
     assert!(needs_stdin(std::slice::from_ref(&both)));
     assert!(!needs_stdin(&[TargetSpec::default()]));
     let mut caller = Caller::new().stdin("FROM alpine\n");
-    assert!(caller.refused(&[both]).contains("two Dockerfiles"));
+    assert!(caller.refused(&[both]).contains("can't use stdin for both"));
+    let file = TargetSpec { dockerfile: Some("other".into()), ..of_context("-") };
+    assert!(caller.refused(&[file]).contains("ambiguous Dockerfile source"));
     let mut empty = Caller::new().stdin("");
     assert!(empty.refused(&[of_context("-")]).contains("standard input is empty"));
     let mut unread = Caller::new();
@@ -147,6 +149,29 @@ fn a_git_context_has_its_dockerfile_inside_and_may_keep_its_history() {
     let error = caller.refused(&[of_context("https://h/a.git")]);
     assert!(error.contains("there is no `Dockerfile` in `https://h/a.git`"), "{error}");
     assert_eq!(caller.backend.asked("/dockerfile"), 1);
+}
+
+#[test]
+fn an_absolute_dockerfile_of_a_remote_context_is_the_callers() {
+    let mut caller = Caller::new().file("own/File", "FROM alpine\nCOPY . /\n");
+    let file = caller.path("own/File").to_string_lossy().into_owned();
+    let spec = TargetSpec { dockerfile: Some(file), ..of_context("https://h/a.git") };
+    let planned = caller.planned(&[spec]);
+    assert!(sources(&planned).iter().any(|s| matches!(s, SourceOp::Git(_))));
+    assert_eq!(caller.backend.asked("file https://h/a.git"), 0);
+}
+
+#[test]
+fn named_git_contexts_do_not_keep_their_history() {
+    let mut caller = Caller::new();
+    let keep = [("BUILDKIT_CONTEXT_KEEP_GIT_DIR".to_owned(), Some("1".to_owned()))];
+    let spec = TargetSpec {
+        contexts: map(&[("base", "https://h/a.git")]),
+        build_args: keep.into(),
+        ..crate::support::inline("t", "FROM scratch\nCOPY --from=base a /\n")
+    };
+    let planned = caller.planned(&[spec]);
+    assert!(sources(&planned).iter().any(|s| matches!(s, SourceOp::Git(g) if !g.keep_git_dir)));
 }
 
 #[test]

@@ -105,6 +105,49 @@ fn git_and_http_are_sources() {
     let planned = caller.planned(&[with_context(COPY, "base", "https://h/a.tar.gz")]);
     assert!(sources(&planned).iter().any(|s| matches!(s, SourceOp::Http(_))));
     assert!(names(&planned).iter().any(|n| n == "[context base] https://h/a.tar.gz"));
+    // A named context by HTTP is a file and not what it may hold.
+    let files = planned.request.graph.iter().filter(|(_, v)| matches!(v.op, Op::File(_)));
+    assert_eq!(files.count(), 1, "only the copy");
+}
+
+#[test]
+fn scratch_is_nothing() {
+    let mut caller = Caller::new();
+    let planned = caller.planned(&[with_context(FROM, "base", "docker-image://scratch")]);
+    assert!(sources(&planned).iter().all(|s| !matches!(s, SourceOp::Image(_))));
+}
+
+#[test]
+fn a_context_may_be_for_one_platform() {
+    let mut caller = Caller::new();
+    caller.backend = std::mem::take(&mut caller.backend)
+        .with_image("docker.io/library/any:latest")
+        .with_image("docker.io/library/arm:latest");
+    let spec = TargetSpec {
+        contexts: map(&[
+            ("base", "docker-image://any"),
+            ("base::linux/arm64", "docker-image://arm"),
+        ]),
+        platforms: vec![Platform::new("linux", "amd64"), Platform::new("linux", "arm64")],
+        ..inline("t", "FROM base\nRUN true\n")
+    };
+    caller.planned(&[spec]);
+    assert_eq!(caller.backend.asked("docker.io/library/any:latest linux/amd64"), 1);
+    assert_eq!(caller.backend.asked("docker.io/library/arm:latest linux/arm64"), 1);
+    assert_eq!(caller.backend.asked("image "), 2);
+}
+
+#[test]
+fn names_and_sources_are_checked() {
+    let mut caller = Caller::new();
+    for (name, source, want) in [
+        ("Base", "docker-image://a", "invalid context name Base"),
+        ("base::nowhere/at/all/x", "docker-image://a", "is not a platform"),
+        ("base", "docker-images://a", "unsupported context source docker-images"),
+    ] {
+        let error = caller.refused(&[with_context(FROM, name, source)]);
+        assert!(error.contains(want), "{name}: {error}");
+    }
 }
 
 #[test]

@@ -21,22 +21,36 @@ pub(super) fn is_scratch(base: &str) -> bool {
 }
 
 impl Lowering<'_> {
-    /// The named context for a stage or image name, in every spelling of the image.
-    pub(super) fn named_context(&self, name: &str) -> Option<&NamedContext> {
+    /// The named context for a stage or image name, in every spelling of the image: the one for
+    /// the platform, else the one for all.
+    pub(super) fn named_context(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+    ) -> Option<&NamedContext> {
         if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
             return None;
         }
         let contexts = &self.options.contexts;
-        contexts.get(name).or_else(|| {
-            let wanted = short_name(name);
-            contexts.iter().find(|(key, _)| short_name(key) == wanted).map(|(_, c)| c)
-        })
+        let platform = platform.unwrap_or(&self.options.target_platform);
+        let wanted = short_name(name);
+        let find = |of_platform: bool| {
+            contexts.iter().find(|(key, _)| match (key.split_once("::"), of_platform) {
+                (Some((key, suffix)), true) => {
+                    short_name(key) == wanted
+                        && Platform::parse(suffix).is_ok_and(|p| p == *platform)
+                }
+                (None, false) => *key == name || short_name(key) == wanted,
+                _ => false,
+            })
+        };
+        find(true).or_else(|| find(false)).map(|(_, context)| context)
     }
 
     /// Finds the base of a state that is built on no other one.
     pub(super) fn resolve_base(&mut self, id: StateId, is_needed: bool) -> Step<()> {
         let state = &self.states[id];
-        let (span, base) = (state.span, state.base_name.clone());
+        let (span, base, platform) = (state.span, state.base_name.clone(), state.platform.clone());
         if is_scratch(&base) && state.context.is_none() {
             let platform = self.options.target_platform.clone();
             let state = &mut self.states[id];
@@ -50,7 +64,7 @@ impl Lowering<'_> {
         let reference = Reference::parse(&base);
         if reference.is_err()
             && self.states[id].context.is_none()
-            && self.named_context(&base).is_none()
+            && self.named_context(&base, platform.as_ref()).is_none()
         {
             let why = reference.err().map(|e| e.to_string()).unwrap_or_default();
             let message = format!("failed to parse stage name {base:?}: {why}");
@@ -61,7 +75,7 @@ impl Lowering<'_> {
         }
         if let Some(context) = self.states[id].context.clone() {
             self.replace_stage(id, &context)?;
-        } else if let Some(context) = self.named_context(&base).cloned() {
+        } else if let Some(context) = self.named_context(&base, platform.as_ref()).cloned() {
             self.base_on_context(id, &context)?;
         } else if let Ok(reference) = reference {
             self.base_on_image(id, &reference, &base)?;
@@ -149,6 +163,7 @@ impl Lowering<'_> {
             NamedContext::Image { root, config } => (*root, Some((**config).clone())),
             NamedContext::Reference(reference) => return self.load_reference(id, reference),
             NamedContext::Vertex(vertex) => (Some(*vertex), None),
+            NamedContext::Scratch => (None, None),
             NamedContext::Source(source) => {
                 let platform = match source {
                     SourceOp::Image(_) | SourceOp::OciLayout(_) | SourceOp::Debootstrap(_) => {

@@ -23,7 +23,8 @@ pub struct Options {
     pub target_platform: Platform,
     /// Whether nobody asked for `target_platform`: then the result keeps its base's platform.
     pub implicit_platform: bool,
-    /// `--build-context` values by name.
+    /// `--build-context` values by name. A name may end in `::` and a platform (`base::linux/arm64`):
+    /// then it is for stages of that platform, which prefer it to the plain name.
     pub contexts: BTreeMap<String, NamedContext>,
     /// Where `COPY` without `--from` reads.
     pub main_context: ContextInput,
@@ -111,6 +112,8 @@ pub enum NamedContext {
     /// for. The resolver is given the text as it is here (`docker.io/library/ubuntu:24.04`,
     /// `oci-layout://…`).
     Reference(String),
+    /// Nothing, as `FROM scratch`: `docker-image://scratch`.
+    Scratch,
     /// Files from outside, pinned.
     Source(SourceOp),
     /// A directory of the session.

@@ -46,7 +46,8 @@ impl Lowering<'_> {
         };
         state.commands = stage.instructions.iter().map(own).collect();
         if let Some(name) = &state.name {
-            state.context = self.named_context(name).cloned();
+            let platform = state.platform.as_ref();
+            state.context = self.named_context(name, platform).cloned();
         }
         let is_replaced = state.context.is_some();
         let id = self.add_state(state)?;

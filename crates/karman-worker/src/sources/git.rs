@@ -7,23 +7,26 @@
 use std::path::{Path, PathBuf};
 
 use karman_control::{Cause, Session, SolveError};
-use karman_llb::GitSource;
+use karman_llb::{GitSource, shown_remote};
 use karman_oci::Digest;
 use karman_snapshot::{CopyOptions, Decision, View, copy};
 use karman_sys::fs::{Owner, Time};
-use karman_sys::program::{Output, Program};
 
+use super::git_program::{checked_run, program, remote};
 use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::OrFail as _;
-use crate::exec::borrowed::read_limited;
 use crate::layers::commit_dated;
 
 /// The fewest digits of a commit that `checksum=` may give (BuildKit accepts a prefix).
 const MIN_COMMIT_PREFIX: usize = 7;
 
-pub(super) fn identity(engine: &Engine, git: &GitSource) -> Result<Digest, SolveError> {
-    let commit = commit_of(engine, git)?;
+pub(super) fn identity(
+    engine: &Engine,
+    git: &GitSource,
+    session: &Session,
+) -> Result<Digest, SolveError> {
+    let commit = commit_of(engine, git, session)?;
     let text = format!("{commit} {} {} {}", git.subdir, git.keep_git_dir, git.skip_submodules);
     Ok(Digest::sha256_of(text.as_bytes()))
 }
@@ -44,7 +47,7 @@ fn check_words(git: &GitSource) -> Result<(), SolveError> {
 }
 
 /// The commit that the reference names; asked of the remote once in the life of an engine.
-fn commit_of(engine: &Engine, git: &GitSource) -> Result<String, SolveError> {
+fn commit_of(engine: &Engine, git: &GitSource, session: &Session) -> Result<String, SolveError> {
     check_words(git)?;
     if is_commit(&git.reference) {
         return checked(git, git.reference.to_lowercase());
@@ -55,14 +58,15 @@ fn commit_of(engine: &Engine, git: &GitSource) -> Result<String, SolveError> {
     }
     let wanted = if git.reference.is_empty() { "HEAD" } else { &git.reference };
     let peeled = format!("{wanted}^{{}}");
-    let run = program(engine, Path::new("/")).args(["ls-remote", "--", &git.url, wanted, &peeled]);
-    let output = checked_run(run, git)?;
+    let run = remote(engine, Path::new("/"), git, session);
+    let output = checked_run(run.args(["ls-remote", "--", &git.url, wanted, &peeled]), git)?;
     let listing = String::from_utf8_lossy(&output.stdout).into_owned();
     let commit = choose(&listing, wanted).ok_or_else(|| {
         SolveError::new(
             Cause::NotFound,
-            format!("repository `{}` has no branch, tag or commit `{wanted}`", shown(&git.url)),
+            format!("repository `{}` does not contain ref `{wanted}`", shown_remote(&git.url)),
         )
+        .with_hint("name a branch, a tag, `refs/…`, or a commit with all its digits")
     })?;
     super::lock(engine).commits.insert(key, commit.clone());
     checked(git, commit)
@@ -89,7 +93,7 @@ fn checked(git: &GitSource, commit: String) -> Result<String, SolveError> {
         {
             let message = format!(
                 "expected checksum to match {want}, got {commit} for `{}`",
-                shown(&git.url)
+                shown_remote(&git.url)
             );
             Err(SolveError::new(Cause::Fetch, message))
         }
@@ -102,7 +106,7 @@ pub(super) fn run(
     git: &GitSource,
     session: &Session,
 ) -> Result<Chain, SolveError> {
-    let commit = commit_of(engine, git)?;
+    let commit = commit_of(engine, git, session)?;
     let temp = engine.store().temp_dir("git").or_fail(Cause::Store, "make a scratch directory")?;
     let checkout = checkout(engine, git, &commit, temp.path(), session)?;
     let time = commit_time(engine, git, &checkout)?;
@@ -140,17 +144,7 @@ fn checkout(
     let format = if commit.len() == 64 { "sha256" } else { "sha1" };
     let init = program(engine, temp).args(["init", "-q", "--object-format", format, "checkout"]);
     checked_run(init, git)?;
-    let here = |args: &[&str]| {
-        let mut run = program(engine, &dir);
-        if let Some(token) = token(session) {
-            // In the environment and not in the arguments, which other users of the host can read.
-            run = run
-                .env("GIT_CONFIG_COUNT", "1")
-                .env("GIT_CONFIG_KEY_0", "http.extraHeader")
-                .env("GIT_CONFIG_VALUE_0", format!("Authorization: {token}"));
-        }
-        checked_run(run.args(args), git)
-    };
+    let here = |args: &[&str]| checked_run(remote(engine, &dir, git, session).args(args), git);
     here(&["remote", "add", "origin", &git.url])?;
     let reference = if git.reference.is_empty() { "HEAD" } else { &git.reference };
     let shallow = here(&["fetch", "-q", "--depth=1", "--no-tags", "origin", commit]);
@@ -164,28 +158,6 @@ fn checkout(
         here(&["submodule", "update", "-q", "--init", "--recursive", "--depth=1"])?;
     }
     Ok(dir)
-}
-
-/// `GIT_AUTH_TOKEN` and `GIT_AUTH_HEADER` secrets, as BuildKit reads them.
-fn token(session: &Session) -> Option<String> {
-    let read = |id: &str| match session.secrets.get(id)? {
-        karman_control::SecretSource::Value(bytes) => String::from_utf8(bytes.clone()).ok(),
-        karman_control::SecretSource::File(path) => {
-            String::from_utf8(read_limited(path, 64 * 1024).ok()?).ok()
-        }
-    };
-    if let Some(header) = read("GIT_AUTH_HEADER") {
-        return Some(header.trim().to_owned());
-    }
-    read("GIT_AUTH_TOKEN").map(|token| {
-        let pair = format!("x-access-token:{}", token.trim());
-        format!("basic {}", base64(pair.as_bytes()))
-    })
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 fn commit_time(engine: &Engine, git: &GitSource, dir: &Path) -> Result<Time, SolveError> {
@@ -208,53 +180,6 @@ fn subdir(checkout: &Path, subdir: &str) -> Result<PathBuf, SolveError> {
             Cause::NotFound,
             format!("the repository has no directory `{subdir}`"),
         )),
-    }
-}
-
-/// Git without the caller's and the system's configuration, hooks, prompts and local transports
-/// of submodules.
-fn program(engine: &Engine, dir: &Path) -> Program {
-    let config = engine.config();
-    let mut run = Program::new("git")
-        .env_all(&config.commands.env)
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_SSH_COMMAND", "ssh -F none -o BatchMode=yes")
-        .env("LC_ALL", "C")
-        .dir(dir)
-        .args(["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"])
-        .args(["-c", "protocol.file.allow=user"]);
-    if let Some(bundle) = &config.ca_bundle {
-        run = run.env("GIT_SSL_CAINFO", bundle);
-    }
-    run
-}
-
-fn checked_run(run: Program, git: &GitSource) -> Result<Output, SolveError> {
-    let output = run.output().map_err(|e| {
-        SolveError::new(Cause::Host, format!("failed to run `git`: {e}"))
-            .with_hint("install git to build from git repositories")
-    })?;
-    if output.success {
-        return Ok(output);
-    }
-    let text = String::from_utf8_lossy(&output.stderr).replace(&git.url, &shown(&git.url));
-    let last = text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no message").to_owned();
-    let message = format!("git failed for `{}`: {last}", shown(&git.url));
-    let mut error = SolveError::new(Cause::Fetch, message);
-    error.log_tail = text.lines().map(str::to_owned).collect();
-    Err(error)
-}
-
-/// The URL without credentials.
-fn shown(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-            format!("{scheme}://{}/{path}", authority.rsplit('@').next().unwrap_or(authority))
-        }
-        None => url.to_owned(),
     }
 }
 
@@ -284,10 +209,5 @@ mod tests {
         assert!(check_words(&source("https://h/r.git", "main")).is_ok());
         assert!(check_words(&source("https://h/r.git", "--upload-pack=x")).is_err());
         assert!(check_words(&source("-x", "main")).is_err());
-    }
-
-    #[test]
-    fn credentials_are_not_shown() {
-        assert_eq!(shown("https://user:token@host/a.git"), "https://host/a.git");
     }
 }

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use karman_control::{Cause, SolveError};
 use karman_llb::HttpSource;
-use karman_net::{Expect, NetError, Request};
+use karman_net::{Expect, NetError, Request, Url};
 use karman_oci::Digest;
 use karman_snapshot::{Attrs, View};
 use karman_sys::fs::{Dir, Owner, Time};
@@ -131,22 +131,9 @@ fn checked(http: &HttpSource, known: Known) -> Result<Known, SolveError> {
 
 fn mismatch(http: &HttpSource, got: &Digest) -> SolveError {
     let want = http.checksum.map(|d| d.to_string()).unwrap_or_default();
-    let url = redact(&http.url);
+    let url = Url::show(&http.url);
     SolveError::new(Cause::Fetch, format!("digest mismatch for {url}: {got} (expected: {want})"))
         .with_hint("the file at that address changed; check it before you change `--checksum`")
-}
-
-/// A URL without credentials and query, for messages.
-fn redact(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or(url);
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let host = authority.rsplit('@').next().unwrap_or(authority);
-            format!("{scheme}://{host}/{path}")
-        }
-        None => url.to_owned(),
-    }
 }
 
 fn net_error(error: &NetError) -> SolveError {
@@ -189,10 +176,5 @@ mod tests {
         assert_eq!(file_name(Some("attachment; filename=\"x.whl\""), "https://h/y"), "x.whl");
         assert_eq!(file_name(Some("attachment; filename=\"../x\""), "https://h/y"), "y");
         assert_eq!(file_name(None, "https://h/a/.."), "download");
-    }
-
-    #[test]
-    fn credentials_are_not_shown() {
-        assert_eq!(redact("https://u:p@h/a?token=x"), "https://h/a");
     }
 }

@@ -5,6 +5,7 @@
 
 mod bootstrap;
 mod git;
+mod git_program;
 mod http;
 mod image;
 mod layout;
@@ -71,7 +72,7 @@ pub(crate) fn identify(
         SourceOp::Image(image) => pinned(image.manifest, &image.reference),
         SourceOp::OciLayout(layout) => pinned(layout.manifest, &layout.name),
         SourceOp::Local(local) => local::identity(engine, local, session),
-        SourceOp::Git(git) => git::identity(engine, git),
+        SourceOp::Git(git) => git::identity(engine, git, session),
         SourceOp::Http(http) => http::identity(engine, http),
         SourceOp::Debootstrap(source) => bootstrap::identity(engine, source, platform),
     }
