@@ -1,10 +1,9 @@
 //! A bake target as a [`TargetSpec`].
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use karman_bake::{Output, Target};
-use karman_control::{Export, OutputKind, OutputSpec};
+use karman_control::{Annotation, Export, OutputKind, OutputSpec};
 use karman_oci::Platform;
 
 use crate::error::{PlanError, Problem};
@@ -14,6 +13,8 @@ use crate::units::{parse_size, parse_ulimit};
 
 /// The file bake names by default.
 const DEFAULT_DOCKERFILE: &str = "Dockerfile";
+/// buildx's word for the platform of the builder.
+const LOCAL_PLATFORM: &str = "local";
 /// bake's prefix for paths below the working directory.
 const CWD: &str = "cwd://";
 
@@ -23,7 +24,7 @@ const CWD: &str = "cwd://";
 ///
 /// # Errors
 /// [`PlanError::Usage`] for a value that cannot be read, and for what Karman cannot do yet:
-/// pushing, policies, annotations of anything but the manifest.
+/// pushing, policies.
 pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
     let bad =
         |message: String, hint: &str| PlanError::usage(format!("target `{name}`: {message}"), hint);
@@ -40,7 +41,8 @@ pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
         build_args: target.args.iter().map(|(k, v)| (k.clone(), Some(v.clone()))).collect(),
         labels: target.labels.clone(),
         contexts: target.contexts.clone(),
-        annotations: annotations(target).map_err(|why| bad(why, "want `KEY=VALUE`"))?,
+        annotations: annotations(target)
+            .map_err(|why| bad(why, "want `[TYPE[PLATFORM]:]KEY=VALUE`"))?,
         no_cache: target.no_cache.unwrap_or(false),
         no_cache_filter: target.no_cache_filter.clone(),
         network: target.network.clone(),
@@ -49,11 +51,7 @@ pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
         ssh: target.ssh.iter().map(ssh).collect(),
         ..TargetSpec::default()
     };
-    for text in &target.platforms {
-        let platform =
-            Platform::parse(text).map_err(|e| bad(e.to_string(), "as in `linux/amd64`"))?;
-        spec.platforms.push(platform);
-    }
+    spec.platforms = platforms(&target.platforms).map_err(|why| bad(why, "as in `linux/amd64`"))?;
     if let Some(size) = &target.shm_size {
         let bytes = parse_size(size);
         spec.shm_size =
@@ -70,6 +68,21 @@ pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
         }
     }
     Ok(spec)
+}
+
+/// Platforms as buildx reads them: lists are split, `local` is this host's, each one counts once.
+fn platforms(texts: &[String]) -> Result<Vec<Platform>, String> {
+    let mut all: Vec<Platform> = Vec::new();
+    for text in texts.iter().flat_map(|t| t.split(',')).map(str::trim).filter(|t| !t.is_empty()) {
+        let platform = match text {
+            LOCAL_PLATFORM => Platform::host(),
+            text => Platform::parse(text).map_err(|e| e.to_string())?,
+        };
+        if !all.contains(&platform) {
+            all.push(platform);
+        }
+    }
+    Ok(all)
 }
 
 /// The Dockerfile's path; bake means it relative to a local context, [`TargetSpec`] to the working
@@ -103,35 +116,12 @@ fn ssh(ssh: &karman_bake::Ssh) -> SshSpec {
     SshSpec { id: ssh.id.clone(), paths: ssh.paths.iter().map(PathBuf::from).collect() }
 }
 
-/// `[TYPE[PLATFORM]:]KEY=VALUE`; keys may hold colons, types may be a list.
-fn annotations(target: &Target) -> Result<BTreeMap<String, String>, String> {
-    let mut out = BTreeMap::new();
-    for text in &target.annotations {
-        let wrong = || format!("`{text}` is not an annotation");
-        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
-        let key = match key.split_once(':') {
-            Some((kinds, rest)) if is_kinds(kinds) => {
-                if !kinds.split(',').any(|kind| kind == "manifest") {
-                    return Err(format!("`{text}`: only manifests can be annotated"));
-                }
-                rest
-            }
-            _ => key,
-        };
-        if key.is_empty() {
-            return Err(wrong());
-        }
-        out.insert(key.to_owned(), value.to_owned());
+fn annotations(target: &Target) -> Result<Vec<Annotation>, String> {
+    let mut all = Vec::new();
+    for text in target.annotations.iter().filter(|text| !text.is_empty()) {
+        all.extend(Annotation::parse(text).map_err(|e| e.to_string())?);
     }
-    Ok(out)
-}
-
-fn is_kinds(text: &str) -> bool {
-    let kind = |part: &str| {
-        let name = part.split('[').next().unwrap_or(part);
-        matches!(name, "manifest" | "index" | "manifest-descriptor" | "index-descriptor")
-    };
-    text.split(',').all(kind)
+    Ok(all)
 }
 
 fn export(output: &Output) -> Result<Export, Problem> {

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use karman_control::{Export, ImageResult, TargetResult};
+use karman_control::{Export, ImageResult, OutputKind, TargetResult};
 use karman_diag::Diagnostic;
 use karman_dockerfile::check::{VIOLATION, of_syntax};
-use karman_dockerfile::lower::{Lowered, Options, lower};
+use karman_dockerfile::lower::{Lowered, Options, go_bool, lower};
 use karman_llb::{ExtraHost, Network};
 use karman_oci::{Platform, Reference};
 
@@ -18,6 +18,8 @@ use crate::spec::TargetSpec;
 
 /// The build argument and variable that date the build.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The build argument that asks for an index although there is one platform only.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
 /// The build argument that names the host of steps.
 const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 /// The address that stands for the host.
@@ -47,7 +49,9 @@ impl Planner<'_> {
             tags: tags(spec)?,
             exports: spec.exports.iter().map(|e| self.placed(e)).collect(),
             annotations: spec.annotations.clone(),
+            is_index: is_index(spec, &self.build_args(spec))?,
         };
+        check_exports(&result)?;
         let place = self.main_place(spec)?;
         let dockerfile = self.dockerfile(spec, &place)?;
         if let (Err(problem), Some(tree)) = (dockerfile.tree(), dockerfile.partial_tree()) {
@@ -126,7 +130,8 @@ impl Planner<'_> {
         let platform = options.target_platform.clone();
         options.main_context = self.main_input(spec, place, dockerfile, &platform)?;
         for name in spec.contexts.keys() {
-            let context = self.named(spec, name, &platform)?;
+            let own = context_platform(name)?;
+            let context = self.named(spec, name, own.as_ref().unwrap_or(&platform))?;
             options.contexts.insert(name.clone(), context);
         }
         Ok(())
@@ -136,7 +141,7 @@ impl Planner<'_> {
         let mut options = Options::new(platform);
         options.build_platform = Platform::host();
         options.implicit_platform = spec.platforms.is_empty();
-        options.multi_platform = spec.platforms.len() > 1;
+        options.multi_platform = is_index(spec, &self.build_args(spec))?;
         options.target.clone_from(&spec.stage);
         options.build_args = self.build_args(spec);
         options.hostname = options.build_args.get(HOSTNAME).cloned().unwrap_or_default();
@@ -213,6 +218,60 @@ impl Planner<'_> {
         let dest = export.dest.as_ref().map(|dest| self.facts.cwd.join(dest));
         Export { dest, ..export.clone() }
     }
+}
+
+/// The platform a context is for, where its name ends in `::` and one. The name itself is that of
+/// an image.
+fn context_platform(name: &str) -> Step<Option<Platform>> {
+    let (image, suffix) = match name.split_once("::") {
+        Some((image, suffix)) => (image, Some(suffix)),
+        None => (name, None),
+    };
+    if let Err(error) = Reference::parse(image) {
+        return Err(Problem::usage_hint(
+            format!("invalid context name {name}: {error}"),
+            "a context is named like a stage or an image, in lower case",
+        ));
+    }
+    let parse = |text: &str| {
+        Platform::parse(text).map_err(|e| Problem::usage(format!("context `{name}`: {e}")))
+    };
+    suffix.map(parse).transpose()
+}
+
+/// Whether the result is an index: with several platforms, or where it is asked for.
+fn is_index(spec: &TargetSpec, args: &BTreeMap<String, String>) -> Step<bool> {
+    let has_several = spec.platforms.len() > 1;
+    let Some(text) = args.get(MULTI_PLATFORM).filter(|v| !v.is_empty()) else {
+        return Ok(has_several);
+    };
+    match go_bool(text) {
+        None => Err(Problem::usage(format!("invalid boolean value for multi-platform: {text}"))),
+        Some(false) if has_several => Err(Problem::usage_hint(
+            "conflicting config: returning multiple target platforms is not allowed",
+            format!("leave `{MULTI_PLATFORM}` out, or name one platform"),
+        )),
+        Some(wanted) => Ok(wanted),
+    }
+}
+
+/// Refuses outputs that cannot hold what is built, before it is built.
+fn check_exports(result: &TargetResult) -> Step<()> {
+    let of_export = result.exports.iter().flat_map(|e| &e.annotations);
+    let mut annotations = result.annotations.iter().chain(of_export);
+    if !result.is_index && annotations.any(|a| a.scope.is_of_index()) {
+        return Err(Problem::usage_hint(
+            "index annotations not supported for single platform export",
+            format!("there is an index with several platforms, or with `{MULTI_PLATFORM}=1`"),
+        ));
+    }
+    if result.is_index && result.exports.iter().any(|e| e.kind == OutputKind::Docker) {
+        return Err(Problem::usage(
+            "docker exporter does not support exporting manifest lists, use the oci exporter \
+             instead",
+        ));
+    }
+    Ok(())
 }
 
 fn tags(spec: &TargetSpec) -> Step<Vec<String>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use karman_control::{Export, SolveRequest};
+use karman_control::{Annotation, Export, SolveRequest};
 use karman_diag::{Diagnostic, SourceMap};
 use karman_oci::Platform;
 
@@ -19,7 +19,8 @@ pub struct TargetSpec {
     /// The main context as written: a path, `-`, a git or http URL, or any source of a named
     /// context; `.` by default.
     pub context: String,
-    /// `-f`: relative to the working directory, or inside a remote context; `-` is standard input.
+    /// `-f`: relative to the working directory, or inside a remote context where it is relative;
+    /// `-` is standard input.
     pub dockerfile: Option<String>,
     /// The text of a Dockerfile; wins over `dockerfile`.
     pub dockerfile_inline: Option<String>,
@@ -37,8 +38,8 @@ pub struct TargetSpec {
     pub tags: Vec<String>,
     /// Where the result goes. Relative places are relative to the working directory.
     pub exports: Vec<Export>,
-    /// Annotations of the manifests.
-    pub annotations: BTreeMap<String, String>,
+    /// Annotations of all outputs that are images.
+    pub annotations: Vec<Annotation>,
     /// Whether cached results are passed over.
     pub no_cache: bool,
     /// Stages whose cached results are passed over.
@@ -71,7 +72,7 @@ impl Default for TargetSpec {
             platforms: Vec::new(),
             tags: Vec::new(),
             exports: Vec::new(),
-            annotations: BTreeMap::new(),
+            annotations: Vec::new(),
             no_cache: false,
             no_cache_filter: Vec::new(),
             network: None,

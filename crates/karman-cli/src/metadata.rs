@@ -28,6 +28,23 @@ pub(crate) fn of_target(response: &SolveResponse, target: &str, tags: &[String])
     Value::Object(map)
 }
 
+/// What `--iidfile` and `--quiet` tell: the digest of the config, or of the index where there are
+/// several (buildx `getImageID`).
+pub(crate) fn image_id(response: &SolveResponse, target: &str) -> Option<String> {
+    let config = response.configs.get(target).map(ToString::to_string);
+    config.or_else(|| response.images.get(target).map(|image| image.digest.to_string()))
+}
+
+/// Removes a file, where there is one.
+pub(crate) fn remove(path: &Path) -> Done<()> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::File { doing: "remove", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a JSON value to a file.
 pub(crate) fn write_json(path: &Path, value: &Value) -> Done<()> {
     write(path, &format!("{value:#}\n"))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use karman_llb::{Graph, SourceOp, VertexDigest};
 use karman_oci::{Descriptor, Digest, ImageConfig, Platform};
 
-use crate::{EventSink, Export, Session, SolveError};
+use crate::{Annotation, EventSink, Export, Session, SolveError};
 
 /// A graph with what is wanted of it.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +29,10 @@ pub struct TargetResult {
     pub tags: Vec<String>,
     /// Where it goes; empty builds and throws away (the cache keeps it).
     pub exports: Vec<Export>,
-    /// Annotations of the manifests.
-    pub annotations: BTreeMap<String, String>,
+    /// Annotations of all outputs that are images.
+    pub annotations: Vec<Annotation>,
+    /// Whether the result is an index over platforms although there may be only one.
+    pub is_index: bool,
 }
 
 /// One platform's result.
@@ -50,7 +52,7 @@ pub struct ImageResult {
 pub struct SolveResponse {
     /// For each target: the descriptor of its image or index, where it was exported as one.
     pub images: BTreeMap<String, Descriptor>,
-    /// For each target: the digest of its (first platform's) image config, as `--iidfile` wants.
+    /// For each target that is one image: the digest of its config, as `--iidfile` wants.
     pub configs: BTreeMap<String, Digest>,
 }
 

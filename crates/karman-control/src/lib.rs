@@ -3,12 +3,14 @@
 //!
 //! Nothing above this crate knows which backend ran; nothing below it knows a Dockerfile.
 
+mod annotation;
 mod backend;
 mod error;
 mod event;
 mod output;
 mod session;
 
+pub use annotation::{Annotation, AnnotationError, AnnotationScope};
 pub use backend::{Backend, ImageResult, ResolvedImage, SolveRequest, SolveResponse, TargetResult};
 pub use error::{Cause, SolveError};
 pub use event::{Event, EventSink, Stream, VertexStatus};

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::{Annotation, AnnotationError};
+
 /// What an output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OutputKind {
@@ -71,8 +73,10 @@ pub struct Export {
     pub rewrite_timestamp: bool,
     /// Whether manifests and configs carry OCI media types (else Docker's).
     pub oci_media_types: bool,
-    /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: Vec<Annotation>,
+    /// Whether every platform gets a directory of its own; `None` where there are several.
+    pub platform_split: Option<bool>,
 }
 
 /// Why an output spec is wrong.
@@ -105,6 +109,9 @@ pub enum OutputSpecError {
         /// What would be right.
         want: &'static str,
     },
+    /// An annotation cannot be read.
+    #[error(transparent)]
+    Annotation(#[from] AnnotationError),
     /// `dest=` is missing.
     #[error("output type `{0}` needs `dest=`")]
     NoDestination(&'static str),
@@ -162,7 +169,8 @@ impl OutputSpec {
             force_compression: false,
             rewrite_timestamp: false,
             oci_media_types: self.kind != OutputKind::Docker,
-            annotations: BTreeMap::new(),
+            annotations: Vec::new(),
+            platform_split: None,
         };
         for (name, value) in &self.attributes {
             self.attribute(&mut export, name, value)?;
@@ -199,10 +207,11 @@ impl OutputSpec {
             "force-compression" => e.force_compression = flag()?,
             "rewrite-timestamp" => e.rewrite_timestamp = flag()?,
             "oci-mediatypes" => e.oci_media_types = flag()?,
-            _ => match name.strip_prefix("annotation.") {
-                Some(key) => {
-                    e.annotations.insert(key.to_owned(), value.to_owned());
-                }
+            "platform-split" if matches!(self.kind, OutputKind::Local | OutputKind::Tar) => {
+                e.platform_split = Some(flag()?);
+            }
+            _ => match Annotation::of_attribute(name, value) {
+                Some(annotation) => e.annotations.push(annotation?),
                 None => {
                     let kind = format!("{:?}", self.kind).to_lowercase();
                     return Err(OutputSpecError::UnknownAttribute { name: name.into(), kind });

@@ -66,16 +66,24 @@ pub enum LayoutError {
         have: Vec<String>,
     },
     /// The image is not for the platform.
-    #[error("image `{digest}` has no manifest for {wanted}")]
+    #[error("no image for `{wanted}` in `{digest}`; available: {}", have.join(", "))]
     Platform {
         /// The index.
         digest: Digest,
         /// The platform asked for.
         wanted: String,
+        /// The platforms it is for.
+        have: Vec<String>,
     },
     /// A manifest or blob could not be read or stored.
     #[error(transparent)]
     Export(#[from] ExportError),
+}
+
+/// The platforms of an index, without those of attestations.
+fn platforms(index: &Index) -> Vec<String> {
+    let all = index.manifests.iter().filter_map(|entry| entry.platform.as_ref());
+    all.filter(|p| p.os != "unknown").map(ToString::to_string).collect()
 }
 
 /// An open layout.
@@ -162,11 +170,14 @@ impl Layout {
                 // An entry without a platform may be a nested index or the only image.
                 None => Some(u32::MAX),
             };
-            let best = index.manifests.into_iter().filter_map(|entry| Some((rank(&entry)?, entry)));
-            let best = best.reduce(|best, next| if next.0 < best.0 { next } else { best });
-            let (_, next) =
-                best.ok_or_else(|| LayoutError::Platform { digest, wanted: wanted.to_string() })?;
-            current = next;
+            let ranked = index.manifests.iter().filter_map(|entry| Some((rank(entry)?, entry)));
+            let best = ranked.reduce(|best, next| if next.0 < best.0 { next } else { best });
+            let (_, next) = best.ok_or_else(|| LayoutError::Platform {
+                digest,
+                wanted: wanted.to_string(),
+                have: platforms(&index),
+            })?;
+            current = next.clone();
         }
         Err(LayoutError::Export(ExportError::TooMany(top.digest)))
     }

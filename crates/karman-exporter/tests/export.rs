@@ -141,7 +141,7 @@ fn root_filesystems_are_flattened() {
     std::fs::create_dir(&dest).expect("dir");
     std::fs::write(dest.join("mine"), "mine").expect("write");
     std::fs::write(dest.join("plain"), "old").expect("write");
-    let warnings = export_local(&[system], &dest, Ownership::Exact).expect("local");
+    let warnings = export_local(&[system], false, &dest, Ownership::Exact).expect("local");
     assert_eq!(warnings.total, 0);
     assert_eq!(std::fs::read_to_string(dest.join("plain")).expect("read"), "changed\n");
     for (path, there) in [
@@ -161,9 +161,9 @@ fn root_filesystems_are_flattened() {
     assert_eq!(std::fs::metadata(dest.join("big")).expect("big").nlink(), 1);
 
     let mut tar = Vec::new();
-    export_tar(&[system], TimePolicy::KEEP, &mut tar).expect("tar");
+    export_tar(&[system], false, TimePolicy::KEEP, &mut tar).expect("tar");
     let mut again = Vec::new();
-    export_tar(&[system], TimePolicy::KEEP, &mut again).expect("tar");
+    export_tar(&[system], false, TimePolicy::KEEP, &mut again).expect("tar");
     assert!(tar == again);
     std::fs::remove_file(dest.join("mine")).expect("remove");
     let flat = room.dir("flat");
@@ -174,9 +174,9 @@ fn root_filesystems_are_flattened() {
     let other = Platform::new("linux", "arm64");
     let systems = [system, Rootfs { platform: &other, layers: &layers }];
     let dest = room.path("both");
-    export_local(&systems, &dest, Ownership::Exact).expect("local");
+    export_local(&systems, true, &dest, Ownership::Exact).expect("local");
     let mut tar = Vec::new();
-    export_tar(&systems, TimePolicy::KEEP, &mut tar).expect("tar");
+    export_tar(&systems, true, TimePolicy::KEEP, &mut tar).expect("tar");
     let flat = room.dir("flat-both");
     karman_exporter::unpack::unpack_layer(&tar[..], &flat, &Default::default()).expect("unpack");
     for platform in ["linux_amd64", "linux_arm64"] {

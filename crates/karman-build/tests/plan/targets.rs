@@ -159,7 +159,7 @@ fn tags_and_outputs_are_spelled_out() {
         OutputSpec::parse("type=oci,dest=out.tar").and_then(|o| o.bind()).expect("an export");
     let spec = TargetSpec {
         tags: vec!["nova".into(), "ghcr.io/a/b:1".into()],
-        annotations: map(&[("k", "v")]),
+        annotations: karman_control::Annotation::parse("k=v").expect("one"),
         exports: vec![export],
         ..inline("t", "FROM alpine\n")
     };
@@ -167,7 +167,7 @@ fn tags_and_outputs_are_spelled_out() {
     let target = &planned.request.targets[0];
     assert_eq!(target.tags, ["docker.io/library/nova:latest", "ghcr.io/a/b:1"]);
     assert_eq!(target.exports[0].dest, Some(caller.path("out.tar")));
-    assert_eq!(target.annotations, map(&[("k", "v")]));
+    assert_eq!(target.annotations[0].key, "k");
     let wrong = TargetSpec { tags: vec!["a:b:c".into()], ..spec };
     assert!(caller.refused(&[wrong]).contains("invalid reference format"));
 }
@@ -194,4 +194,47 @@ fn an_unknown_stage_is_refused() {
     let error = caller.refused(&[spec]);
     assert!(error.contains("target stage \"biuld\" could not be found"), "{error}");
     assert!(error.contains("hint: did you mean `build`?"), "{error}");
+}
+
+#[test]
+fn an_index_is_made_of_several_platforms_or_where_it_is_asked_for() {
+    let mut caller = Caller::new();
+    let spec = |platforms: &[&str], wish: Option<&str>| TargetSpec {
+        platforms: platforms.iter().map(|a| Platform::new("linux", a)).collect(),
+        build_args: wish
+            .map(|v| ("BUILDKIT_MULTI_PLATFORM".to_owned(), Some(v.to_owned())))
+            .into_iter()
+            .collect(),
+        ..inline("t", "FROM scratch\n")
+    };
+    for (platforms, wish, want) in [
+        (&["amd64"][..], None, false),
+        (&["amd64", "arm64"], None, true),
+        (&[], Some("1"), true),
+        (&["amd64"], Some("false"), false),
+    ] {
+        let planned = caller.planned(&[spec(platforms, wish)]);
+        assert_eq!(planned.request.targets[0].is_index, want, "{platforms:?} {wish:?}");
+    }
+    let error = caller.refused(&[spec(&["amd64", "arm64"], Some("0"))]);
+    assert!(error.contains("returning multiple target platforms is not allowed"), "{error}");
+    let error = caller.refused(&[spec(&[], Some("maybe"))]);
+    assert!(error.contains("invalid boolean value for multi-platform: maybe"), "{error}");
+}
+
+#[test]
+fn outputs_that_cannot_hold_the_result_are_refused_before_the_build() {
+    let mut caller = Caller::new();
+    let parse = |text: &str| karman_control::Annotation::parse(text).expect("valid");
+    let index = TargetSpec { annotations: parse("index:k=v"), ..inline("t", "FROM scratch\n") };
+    let error = caller.refused(&[index]);
+    assert!(error.contains("index annotations not supported for single platform export"));
+    let export = karman_control::OutputSpec::parse("type=docker,dest=x.tar").expect("a spec");
+    let docker = TargetSpec {
+        platforms: vec![Platform::new("linux", "amd64"), Platform::new("linux", "arm64")],
+        exports: vec![export.bind().expect("valid")],
+        ..inline("t", "FROM scratch\n")
+    };
+    let error = caller.refused(&[docker]);
+    assert!(error.contains("docker exporter does not support exporting manifest lists"), "{error}");
 }

@@ -76,8 +76,20 @@ pub enum ExportError {
     #[error("index `{0}` refers to too many manifests")]
     TooMany(Digest),
     /// A docker archive holds one image for each name.
-    #[error("a docker archive cannot hold an index of several platforms")]
+    #[error(
+        "docker exporter does not support exporting manifest lists, use the oci exporter instead"
+    )]
     DockerIndex,
+    /// Two platforms have a file of one name, and no directories of their own.
+    #[error("cannot overwrite {path} from {first} with {second} when split option is disabled")]
+    Overwritten {
+        /// The file.
+        path: String,
+        /// The platform that has it too.
+        first: String,
+        /// The platform at hand.
+        second: String,
+    },
     /// The root filesystem could not be read.
     #[error(transparent)]
     Walk(#[from] WalkError),

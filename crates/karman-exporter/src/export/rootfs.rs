@@ -1,5 +1,6 @@
 //! Root filesystems without their layers: as files, or as one tar.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use karman_sys::fs::{Dir, Stat};
 
 use super::ExportError;
 use crate::TimePolicy;
-use crate::layer::{Counts, LayerError, write_entries};
+use crate::layer::{Below, Counts, LayerError, write_entries};
 use crate::tarball::{Entry, EntryKind, Header, Kind, Meta, TarWriter};
 use crate::unpack::{Form, Ownership, Place, UnpackError, Warnings};
 use crate::walk::{Data, Item, Mode, What, walk};
@@ -34,23 +35,28 @@ impl Rootfs<'_> {
 }
 
 /// Writes root filesystems below `dest`, which is made if it does not exist and otherwise keeps its other files;
-/// several platforms go to subdirectories. Files are copies, never links into the store.
+/// `is_split` gives every platform a subdirectory. Files are copies, never links into the store.
 ///
 /// # Errors
-/// When a layer cannot be read or the destination cannot be written. What has been written stays.
+/// When a layer cannot be read, the destination cannot be written, or two platforms have a file of the same name
+/// and no subdirectories. What has been written stays.
 pub fn export_local(
     systems: &[Rootfs<'_>],
+    is_split: bool,
     dest: &Path,
     ownership: Ownership,
 ) -> Result<Warnings, ExportError> {
     let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
+    if !is_split {
+        refuse_conflicts(systems)?;
+    }
     std::fs::create_dir_all(dest).map_err(failed)?;
     let root = Dir::open(dest).map_err(|error| failed(std::io::Error::other(error)))?;
     let mut warnings = Warnings::default();
     for system in systems {
-        let below = match systems.len() {
-            1 => root.reopen(),
-            _ => root.ensure_dir(system.subdir(), 0o755),
+        let below = match is_split {
+            false => root.reopen(),
+            true => root.ensure_dir(system.subdir(), 0o755),
         };
         let below = below.map_err(|error| failed(std::io::Error::other(error)))?;
         let mut place = Place::new(&below, Form::Plain, ownership, None);
@@ -62,31 +68,67 @@ pub fn export_local(
     Ok(warnings)
 }
 
-/// Writes root filesystems as one deterministic tar; several platforms go to subdirectories.
+/// Writes root filesystems as one deterministic tar; `is_split` gives every platform a subdirectory.
 ///
 /// # Errors
-/// When a layer cannot be read or the output fails.
+/// When a layer cannot be read, the output fails, or two platforms have a file of the same name and no
+/// subdirectories.
 pub fn export_tar(
     systems: &[Rootfs<'_>],
+    is_split: bool,
     times: TimePolicy<'_>,
     out: &mut dyn Write,
 ) -> Result<(), ExportError> {
+    let mut below = Below::default();
+    if !is_split {
+        below.once = refuse_conflicts(systems)?;
+    }
     let mut tar = TarWriter::new(out);
     let mut sorted: Vec<_> = systems.iter().collect();
     sorted.sort_by_key(|system| system.subdir());
     for system in sorted {
-        let mut prefix = Vec::new();
-        if systems.len() > 1 {
-            prefix = system.subdir().into_bytes();
+        if is_split {
+            below.prefix = system.subdir().into_bytes();
             let meta = Meta { mode: 0o755, mtime: times.epoch, ..Meta::default() };
-            let header = Header { path: &prefix, kind: Kind::Dir, meta: &meta };
+            let header = Header { path: &below.prefix, kind: Kind::Dir, meta: &meta };
             tar.append_bytes(&header, &[]).map_err(ExportError::Stream)?;
         }
         let mut counts = Counts::default();
-        write_entries(&mut tar, system.layers, Mode::Merged, times, &prefix, &mut counts)?;
+        write_entries(&mut tar, system.layers, Mode::Merged, times, &mut below, &mut counts)?;
     }
     let out = tar.finish().map_err(LayerError::Write)?;
     out.flush().map_err(ExportError::Stream)
+}
+
+/// Files of the same name in two platforms; gives the directories that several platforms share.
+fn refuse_conflicts(systems: &[Rootfs<'_>]) -> Result<BTreeSet<Vec<u8>>, ExportError> {
+    let mut shared = BTreeSet::new();
+    if systems.len() < 2 {
+        return Ok(shared);
+    }
+    let mut seen: BTreeMap<Vec<u8>, (&Platform, bool)> = BTreeMap::new();
+    for system in systems {
+        walk(system.layers, Mode::Merged, |item| {
+            let is_dir = matches!(item.what, What::Dir);
+            match seen.get(&item.path) {
+                Some((_, true)) if is_dir => {
+                    shared.insert(item.path);
+                }
+                Some((first, _)) => {
+                    return Err(ExportError::Overwritten {
+                        path: String::from_utf8_lossy(&item.path).into_owned(),
+                        first: first.to_string(),
+                        second: system.platform.to_string(),
+                    });
+                }
+                None => {
+                    seen.insert(item.path, (system.platform, is_dir));
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(shared)
 }
 
 fn put(place: &mut Place<'_>, item: Item) -> Result<(), UnpackError> {

@@ -1,5 +1,6 @@
 //! A snapshot as a layer, and a layer in another compression.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use karman_control::Compression;
@@ -65,7 +66,14 @@ pub fn write_layer(
     let encoder = LayerEncoder::new(store, options.compression, options.threads)?;
     let mut tar = TarWriter::new(encoder);
     let mut counts = Counts::default();
-    write_entries(&mut tar, &[dir], Mode::Layer, options.times, b"", &mut counts)?;
+    write_entries(
+        &mut tar,
+        &[dir],
+        Mode::Layer,
+        options.times,
+        &mut Below::default(),
+        &mut counts,
+    )?;
     finish(tar.finish().map_err(LayerError::Write)?, options, counts)
 }
 
@@ -106,16 +114,38 @@ fn finish(
     Ok(LayerBlob { diff_id: done.diff_id, descriptor, uncompressed_size, counts })
 }
 
-/// Appends all entries of a layer or of merged layers to an archive, below `prefix` unless that is empty.
+/// Where in an archive entries go.
+#[derive(Debug, Default)]
+pub(crate) struct Below {
+    /// The directory they are put into; empty for the root.
+    pub(crate) prefix: Vec<u8>,
+    /// Paths that are written once although several trees have them.
+    pub(crate) once: BTreeSet<Vec<u8>>,
+    /// Those of `once` that were written.
+    done: BTreeSet<Vec<u8>>,
+}
+
+impl Below {
+    /// Whether an entry was written before.
+    fn is_skipped(&mut self, path: &[u8]) -> bool {
+        self.once.contains(path) && !self.done.insert(path.to_vec())
+    }
+}
+
+/// Appends all entries of a layer or of merged layers to an archive.
 pub(crate) fn write_entries<W: Write>(
     tar: &mut TarWriter<W>,
     layers: &[&Dir],
     mode: Mode,
     times: TimePolicy<'_>,
-    prefix: &[u8],
+    below: &mut Below,
     counts: &mut Counts,
 ) -> Result<(), LayerError> {
     walk(layers, mode, |mut item| {
+        if below.is_skipped(&item.path) {
+            return Ok(());
+        }
+        let prefix = below.prefix.as_slice();
         if !prefix.is_empty() {
             item.path = [prefix, b"/", &item.path].concat();
             if let What::Link(target) = &mut item.what {

@@ -9,12 +9,12 @@ mod write;
 use std::collections::BTreeMap;
 
 use karman_control::{
-    Cause, Event, Export, ImageResult, OutputKind, SolveError, SolveRequest, SolveResponse,
-    TargetResult, VertexStatus,
+    Annotation, AnnotationScope, Cause, Event, Export, ImageResult, OutputKind, SolveError,
+    SolveRequest, SolveResponse, TargetResult, VertexStatus,
 };
 use karman_exporter::image::{ImageLayer, ImageOptions, StoredImage, assemble, assemble_index};
 use karman_llb::VertexDigest;
-use karman_oci::{Descriptor, Digest, History, ImageConfig, Reference};
+use karman_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference};
 
 pub(crate) use blobs::Compressor;
 use blobs::LayerRecipe;
@@ -109,8 +109,8 @@ impl Stage<'_> {
             }
             let descriptor = self.top(export, target, &stored)?;
             response.images.insert(target.name.clone(), descriptor.clone());
-            if let Some(first) = stored.first() {
-                response.configs.insert(target.name.clone(), first.config.digest);
+            if let ([only], false) = (stored.as_slice(), target.is_index) {
+                response.configs.insert(target.name.clone(), only.config.digest);
             }
             top = Some(descriptor);
         }
@@ -149,15 +149,28 @@ impl Stage<'_> {
         }
         let mut config = image.config.clone();
         complete_history(&mut config, layers.len());
-        let options = self.options(export, target);
-        assemble(config, &layers, &options, engine.store())
-            .or_fail(Cause::Engine, "store the image")
+        let platform = Some(&image.platform);
+        let options = self.options(export, target, AnnotationScope::Manifest, platform);
+        let mut stored = assemble(config, &layers, &options, engine.store())
+            .or_fail(Cause::Engine, "store the image")?;
+        let entry = annotations(export, target, AnnotationScope::ManifestDescriptor, platform);
+        stored.manifest.annotations.extend(entry);
+        Ok(stored)
     }
 
-    fn options(&self, export: &Export, target: &TargetResult) -> ImageOptions {
-        let mut annotations = target.annotations.clone();
-        annotations.extend(export.annotations.clone());
-        ImageOptions { oci_media_types: export.oci_media_types, annotations }
+    /// How documents are written: annotations exist in OCI's only.
+    fn options(
+        &self,
+        export: &Export,
+        target: &TargetResult,
+        scope: AnnotationScope,
+        platform: Option<&Platform>,
+    ) -> ImageOptions {
+        let has_any = !export.annotations.is_empty() || !target.annotations.is_empty();
+        ImageOptions {
+            oci_media_types: export.oci_media_types || has_any,
+            annotations: annotations(export, target, scope, platform),
+        }
     }
 
     /// The manifest of one platform, or an index over several.
@@ -167,20 +180,33 @@ impl Stage<'_> {
         target: &TargetResult,
         stored: &[StoredImage],
     ) -> Result<Descriptor, SolveError> {
-        let [only] = stored else {
-            let manifests: Vec<Descriptor> = stored.iter().map(|s| s.manifest.clone()).collect();
-            let options = self.options(export, target);
-            return assemble_index(&manifests, &options, self.scene.engine.store())
-                .or_fail(Cause::Engine, "store the index");
-        };
-        Ok(only.manifest.clone())
+        if let ([only], false) = (stored, target.is_index) {
+            return Ok(only.manifest.clone());
+        }
+        let manifests: Vec<Descriptor> = stored.iter().map(|s| s.manifest.clone()).collect();
+        let options = self.options(export, target, AnnotationScope::Index, None);
+        let mut top = assemble_index(&manifests, &options, self.scene.engine.store())
+            .or_fail(Cause::Engine, "store the index")?;
+        top.annotations.extend(annotations(export, target, AnnotationScope::IndexDescriptor, None));
+        Ok(top)
     }
 }
 
-/// The names of an output: the target's tags and the output's own.
+/// The annotations of the target win, as those of `--annotation` do in buildx.
+fn annotations(
+    export: &Export,
+    target: &TargetResult,
+    scope: AnnotationScope,
+    platform: Option<&Platform>,
+) -> BTreeMap<String, String> {
+    let all = export.annotations.iter().chain(&target.annotations);
+    Annotation::select(all, scope, platform)
+}
+
+/// The names of an output: the target's tags, or without any the output's own, as in buildx.
 fn names(target: &TargetResult, export: &Export) -> Result<Vec<Reference>, SolveError> {
     let mut names = Vec::new();
-    for name in target.tags.iter().chain(&export.names) {
+    for name in if target.tags.is_empty() { &export.names } else { &target.tags } {
         let reference = Reference::parse(name).or_fail(Cause::Input, "read a tag")?;
         if !names.contains(&reference) {
             names.push(reference);

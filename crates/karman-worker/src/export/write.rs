@@ -67,17 +67,20 @@ fn files(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveE
     let systems: Vec<Rootfs<'_>> =
         images.map(|(image, layers)| Rootfs { platform: &image.platform, layers }).collect();
     let doing = format!("write the output of `{}`", one.target.name);
+    let is_split = one.export.platform_split.unwrap_or(one.target.is_index);
     if one.export.kind == OutputKind::Local {
         let Some(dest) = &one.export.dest else {
             return Err(SolveError::new(Cause::Input, "output type `local` needs `dest=`"));
         };
-        return export_local(&systems, dest, ownership()).map(drop).or_fail(Cause::Engine, &doing);
+        return export_local(&systems, is_split, dest, ownership())
+            .map(drop)
+            .or_fail(Cause::Engine, &doing);
     }
     let clamp_later = one.export.rewrite_timestamp;
     let times = TimePolicy { epoch, windows: windows.pairs(), clamp_later };
     let done = match &one.export.dest {
-        Some(dest) => write_file(dest, |out| export_tar(&systems, times, out)),
-        None => to_stdout(|out| export_tar(&systems, times, out)),
+        Some(dest) => write_file(dest, |out| export_tar(&systems, is_split, times, out)),
+        None => to_stdout(|out| export_tar(&systems, is_split, times, out)),
     };
     done.or_fail(Cause::Engine, &doing)
 }
