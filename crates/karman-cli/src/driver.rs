@@ -1,8 +1,8 @@
 //! One build: plan, show, solve, cancel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use karman_build::{
     Answered, BuildFacts, Call, PlanError, Planned, TargetSpec, needs_stdin, plan, short_warning,
@@ -37,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) pull: bool,
     /// What is allowed.
     pub(crate) allow: Vec<Allow>,
+    /// The cgroup below which steps run.
+    pub(crate) cgroup_parent: Option<PathBuf>,
     /// Whether warnings are shown in full.
     pub(crate) debug: bool,
 }
@@ -48,6 +50,8 @@ pub(crate) fn build(job: Job, context: &Context) -> Done<SolveResponse> {
     let mut session = context.session();
     session.allow_insecure = job.allow.contains(&Allow::SecurityInsecure);
     session.allow_host_network = job.allow.contains(&Allow::NetworkHost);
+    session.allow_devices = devices(&job.allow);
+    session.cgroup_parent.clone_from(&job.cgroup_parent);
     let scratch =
         engine.store().temp_dir("build").map_err(|e| Failure::host("use the store", e))?;
     let facts = facts(context, &job.specs, scratch.path())?;
@@ -95,6 +99,14 @@ pub(crate) fn call(job: &Job, method: Call, context: &Context) -> Done<Vec<Answe
         }
         Err(error) => Err(running.give_up(error)),
     }
+}
+
+fn devices(allow: &[Allow]) -> BTreeSet<String> {
+    let names = allow.iter().filter_map(|a| match a {
+        Allow::Device(name) => Some(name.clone()),
+        _ => None,
+    });
+    names.collect()
 }
 
 fn facts(context: &Context, specs: &[TargetSpec], scratch: &Path) -> Done<BuildFacts> {

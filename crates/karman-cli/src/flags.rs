@@ -12,24 +12,30 @@ const PUSH_HINT: &str = "write `-o type=oci,dest=FILE` and push the file with an
 const REGISTRY: &str = "registry";
 
 /// A privilege of a build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Allow {
     /// `RUN --network=host`.
     NetworkHost,
     /// `RUN --security=insecure`.
     SecurityInsecure,
+    /// `RUN --device` of this name or kind; `*` is all.
+    Device(String),
     /// Something that needs no permission here: local files and agents are named by the caller.
     Needless,
 }
 
 /// Reads `--allow`.
 pub(crate) fn parse_allow(text: &str) -> Result<Allow, String> {
-    match text.split_once('=').map_or(text, |(name, _)| name) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    match name {
         "network.host" => Ok(Allow::NetworkHost),
         "security.insecure" => Ok(Allow::SecurityInsecure),
+        "device" if value.is_empty() => Ok(Allow::Device("*".to_owned())),
+        "device" => Ok(Allow::Device(value.to_owned())),
         "fs" | "fs.read" | "fs.write" | "ssh" => Ok(Allow::Needless),
         other => {
-            let known = ["network.host", "security.insecure", "fs", "fs.read", "fs.write", "ssh"];
+            let known =
+                ["network.host", "security.insecure", "device", "fs", "fs.read", "fs.write", "ssh"];
             let near =
                 nearest(other, known).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
             Err(format!("unknown privilege `{other}`{near}"))

@@ -1,7 +1,7 @@
 //! What a build may borrow from its caller. Nothing of it is ever part of a cache key, a layer,
 //! a config, a history or a log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -24,6 +24,10 @@ pub struct Session {
     pub allow_insecure: bool,
     /// Whether `RUN --network=host` is allowed.
     pub allow_host_network: bool,
+    /// Devices that `RUN --device` may use: CDI names, kinds (`vendor/class`), or `*` for all.
+    pub allow_devices: BTreeSet<String>,
+    /// The cgroup v2 directory below which every step gets a cgroup of its own.
+    pub cgroup_parent: Option<PathBuf>,
 }
 
 /// A directory of the caller.

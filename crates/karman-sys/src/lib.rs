@@ -13,6 +13,7 @@ pub mod os_error;
 pub mod overlay;
 pub mod program;
 pub mod reexec;
+pub mod relay;
 pub mod sandbox;
 mod seccomp;
 pub mod signals;

@@ -16,7 +16,7 @@ use karman_sys::sandbox::{
 
 use crate::engine::Engine;
 use crate::error::{OrFail as _, chain as error_chain};
-use crate::exec::{StepEvents, borrowed, env_map, identity_of};
+use crate::exec::{StepEvents, Variables, borrowed, identity_of};
 
 /// What to run.
 #[derive(Debug, Default)]
@@ -83,12 +83,12 @@ impl Engine {
         let workdir = request.workdir.as_deref().unwrap_or(&config.config.working_dir);
         spec.cwd = if workdir.is_empty() { "/".to_owned() } else { workdir.to_owned() };
         spec.mounts = mounts(self, &request)?;
-        let mut env = env_map(config.config.env.as_deref().unwrap_or_default());
-        env.extend(env_map(&request.env));
-        env.entry("HOME".to_owned()).or_insert_with(|| identity.home.clone());
+        let mut env = Variables::of_lines(config.config.env.as_deref().unwrap_or_default());
+        env.extend(&request.env);
+        env.set_default("HOME", &identity.home);
         borrowed::lend_ca(session, &mut env, &mut spec.mounts)?;
         borrowed::lend_proxies(session, &mut env);
-        spec.env = env.into_iter().collect();
+        spec.env = env.into_pairs();
         let stdout = request.stdout.map_or_else(Stdio::inherit, Stdio::from);
         let streams = Streams { stdin: request.stdin, stdout, stderr: Stdio::inherit() };
         self.wait(&spec, streams)
@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn env_of_the_request_wins() {
-        let mut env = env_map(&["A=1".into(), "B=2".into()]);
-        env.extend(env_map(&["A=3".into()]));
-        assert_eq!(env["A"], "3");
+        let mut env = Variables::of_lines(&["A=1".into(), "B=2".into()]);
+        env.extend(&["A=3".into()]);
+        assert_eq!(env.get("A"), Some("3"));
     }
 }

@@ -131,7 +131,7 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
     allowed.check(resolved, context)?;
     let job = |specs| {
         let (allow, debug) = (allow.clone(), args.progress.debug());
-        Job { specs, progress, pull, allow, debug }
+        Job { specs, progress, pull, allow, cgroup_parent: None, debug }
     };
     let questions = call::questions(&args.call, resolved)?;
     let mut code = 0;

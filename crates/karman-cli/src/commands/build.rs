@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use karman_bake::Target;
-use karman_build::{SecretSpec, SshSpec, TargetSpec, from_bake};
-use karman_control::Export;
-use karman_oci::{Platform, Reference};
+use karman_build::{PlanError, SecretSpec, SshSpec, TargetSpec, from_bake};
+use karman_control::{Export, OutputKind};
+use karman_oci::Reference;
 use karman_report::{Progress, Redactor};
 
 use crate::call::CallArgs;
@@ -45,8 +45,8 @@ pub(crate) struct Args {
     /// Named context: path, docker-image://REF, oci-layout://DIR, git URL, archive URL, debootstrap://…
     #[arg(long, value_name = "NAME=SOURCE", value_parser = parse_pair)]
     build_context: Vec<(String, String)>,
-    /// Platform of the result, such as linux/amd64 [default: this host's]
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    /// Platform of the result, such as linux/amd64; several make an index [default: this host's]
+    #[arg(long, value_name = "PLATFORM")]
     platform: Vec<String>,
     /// Where the result goes: type=image|oci|docker|local|tar|cacheonly[,dest=…], a directory, or `-`
     /// for a tar on standard output [default: type=image]
@@ -82,11 +82,15 @@ pub(crate) struct Args {
     /// Size of /dev/shm, such as 128m
     #[arg(long, value_name = "SIZE")]
     shm_size: Option<String>,
+    /// cgroup (v2) below which RUN steps get one of their own, such as /builds
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<PathBuf>,
     /// Label of the image
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
-    /// Annotation of the manifest
-    #[arg(long, value_name = "NAME=VALUE")]
+    /// Annotation, of the manifest where no type is named: manifest, index, manifest-descriptor,
+    /// index-descriptor
+    #[arg(long, value_name = "[TYPE[PLATFORM]:]NAME=VALUE")]
     annotation: Vec<String>,
     /// Write what was made as JSON
     #[arg(long, value_name = "FILE")]
@@ -120,13 +124,29 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
     let (metadata_file, iidfile) = (args.metadata_file.clone(), args.iidfile.clone());
     let specs = vec![spec];
     let (tags, stdout) = (driver::tags_of(&specs), driver::uses_stdout(&specs));
-    let job =
-        Job { specs, progress, pull: args.pull, allow: args.allow, debug: args.progress.debug() };
+    let mut allow = args.allow;
+    if args.network.as_deref() == Some("host") {
+        // As in buildx: whoever says it on the command line allows it.
+        allow.push(Allow::NetworkHost);
+    }
+    let job = Job {
+        specs,
+        progress,
+        pull: args.pull,
+        allow,
+        cgroup_parent: args.cgroup_parent,
+        debug: args.progress.debug(),
+    };
     if let Some((call, method)) = args.call.method() {
         return method.show(driver::call(&job, call, &context)?);
     }
+    let is_nameless = is_nameless(&job.specs);
+    if let Some(file) = &iidfile {
+        // An id that is left from an earlier build must not outlive a failure.
+        metadata::remove(file)?;
+    }
     let response = driver::build(job, &context)?;
-    let id = response.configs.get(NAME).map(ToString::to_string);
+    let id = metadata::image_id(&response, NAME);
     if let Some(file) = metadata_file {
         let tags = tags.get(NAME).map(Vec::as_slice).unwrap_or_default();
         metadata::write_json(&file, &metadata::of_target(&response, NAME, tags))?;
@@ -134,10 +154,17 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
     if let (Some(file), Some(id)) = (iidfile, &id) {
         metadata::write(&file, id)?;
     }
-    if let (Progress::Quiet, false, Some(id)) = (progress, stdout, id) {
+    let is_asked = progress == Progress::Quiet || is_nameless;
+    if let (true, false, Some(id)) = (is_asked, stdout, id) {
         out::data(&format!("{id}\n"))?;
     }
     Ok(0)
+}
+
+/// Whether an image stays in the local store that only its id can name.
+fn is_nameless(specs: &[TargetSpec]) -> bool {
+    let nameless = |e: &Export| e.kind == OutputKind::Image && e.names.is_empty();
+    specs.iter().any(|s| s.tags.is_empty() && s.exports.iter().any(nameless))
 }
 
 impl Args {
@@ -155,7 +182,6 @@ impl Args {
             spec.build_args.insert(name.to_owned(), value);
         }
         spec.contexts = self.build_context.iter().cloned().collect();
-        spec.platforms = platforms(&self.platform)?;
         spec.labels = self.label.iter().map(|l| label(l)).collect();
         spec.no_cache = self.no_cache;
         spec.no_cache_filter.clone_from(&self.no_cache_filter);
@@ -174,7 +200,15 @@ impl Args {
         target.ulimits.clone_from(&self.ulimit);
         target.shm_size.clone_from(&self.shm_size);
         target.annotations.clone_from(&self.annotation);
-        from_bake(NAME, &target).map_err(|e| Failure::plan(e, &Redactor::default()))
+        target.platforms.clone_from(&self.platform);
+        from_bake(NAME, &target).map_err(|error| match error {
+            // There is one target only, which nobody named.
+            PlanError::Usage { message, hint } => {
+                let message = message.replacen(&format!("target `{NAME}`: "), "", 1);
+                Failure::plan(PlanError::Usage { message, hint }, &Redactor::default())
+            }
+            other => Failure::plan(other, &Redactor::default()),
+        })
     }
 
     fn tags(&self) -> Done<Vec<String>> {
@@ -197,13 +231,6 @@ impl Args {
         }
         Ok(exports)
     }
-}
-
-fn platforms(texts: &[String]) -> Done<Vec<Platform>> {
-    let parse = |text: &String| {
-        Platform::parse(text).map_err(|e| Failure::usage_hint(e.to_string(), "as in `linux/amd64`"))
-    };
-    texts.iter().map(parse).collect()
 }
 
 /// A label without a value is empty, as in docker.

@@ -7,10 +7,14 @@
 //! | `options` | added to `karman build`; `{base}` is the source of the base image |
 //! | `args` | the whole command line instead; `out.tar` is read for `tree`, `out` for `config` |
 //! | `env` | a variable of the environment, `NAME=value` |
+//! | `setup` | a shell script of the host, run beside the context before the build |
+//! | `stdin` | a file beside the context that is standard input |
 //! | `requires` | `root`, or a program of the host |
-//! | `expect` | `tree`, `config`, `history`, `stdout`, or `stderr exit=N` |
+//! | `expect` | `tree`, `config`, `history`, `index`, `dir`, `stdout`, `file NAME`, or `stderr exit=N` |
 //!
-//! A tree shows what the base image does not have, and with `-` what it lost.
+//! A tree shows what the base image does not have, and with `-` what it lost. `{multi}` is the
+//! source of an index of three platforms without programs. `index` shows the layout `out`, `dir`
+//! the directory `out`, `file` a file that the build wrote beside the context.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -20,8 +24,9 @@ use karman_testing::{
     Case, Place, Section, Skip, Tested, Told, Trial, Who, case_files, check_file,
 };
 
-use crate::lab::{Lab, need, need_root};
+use crate::lab::{Lab, need, need_root, tool};
 use crate::layout::Layout;
+use crate::shown;
 use crate::tree::Tree;
 
 /// Where the cases are.
@@ -56,7 +61,8 @@ fn run(lab: &Lab, path: &Path, who: Who, may_bless: bool) -> Tested {
         place = place.with_env(name, value);
     }
     let base = lab.base_tree()?;
-    let answer = check_file(path, bless, |case| answer(lab, &place, case, base));
+    // What lies in the lab has another name in every run.
+    let answer = check_file(path, bless, |case| lab.masked(&answer(lab, &place, case, base)));
     if let Err(failure) = answer {
         panic!("\nexpected:\n{}actual:\n{}", failure.expected, failure.actual);
     }
@@ -77,8 +83,13 @@ fn check_needs(case: &Case) -> Result<(), Skip> {
 
 fn answer(lab: &Lab, place: &Place, case: &Case, base: &Tree) -> String {
     case.sections.iter().for_each(|section| write(place, section));
+    case.sections.iter().filter(|s| s.name == "setup").for_each(|s| set_up(place, &s.body));
     let expect = case.section("expect").map_or("", |s| s.value.as_str());
-    let told = place.run(arguments(lab, case, expect));
+    let mut command = place.command(arguments(lab, case, expect));
+    if let Some(file) = case.values("stdin").next() {
+        command.stdin(fs::File::open(place.work().join(file)).expect("standard input"));
+    }
+    let told = Told::of(&command.output().expect("the program starts"));
     let (kind, rest) = expect.split_once(' ').unwrap_or((expect, ""));
     if kind == "stderr" {
         let want: i32 = rest.strip_prefix("exit=").and_then(|n| n.parse().ok()).expect("exit=N");
@@ -97,6 +108,9 @@ fn answer(lab: &Lab, place: &Place, case: &Case, base: &Tree) -> String {
         "config" => format!("{:#}\n", layout(place).config["config"]),
         "history" => history(&layout(place)),
         "stdout" => normal(&told.out, place),
+        "index" => normal(&shown::index(&place.work().join("out")), place),
+        "dir" => shown::directory(&place.work().join("out")),
+        "file" => normal(&fs::read_to_string(place.work().join(rest)).expect("a file"), place),
         other => panic!("unknown expectation `{other}`"),
     }
 }
@@ -122,18 +136,35 @@ fn failed(told: &Told, place: &Place) -> String {
 
 /// The whole command line.
 fn arguments(lab: &Lab, case: &Case, expect: &str) -> Vec<String> {
-    let fill = |text: &str| text.replace("{base}", &lab.base());
+    let fill = |text: &str| {
+        let text = text.replace("{base}", &lab.base());
+        if text.contains("{multi}") { text.replace("{multi}", &lab.multi()) } else { text }
+    };
     if let Some(args) = case.section("args") {
         return words(&fill(&args.value));
     }
     let output = match expect.split(' ').next() {
-        Some("config" | "history") => "type=oci,dest=out,tar=false",
+        Some("config" | "history" | "index") => "type=oci,dest=out,tar=false",
+        Some("dir") => "type=local,dest=out",
+        Some("file") => "type=cacheonly",
         _ => "type=tar,dest=out.tar",
     };
-    let mut all = lab.build_args(&["--progress=quiet", "-o", output]);
+    let mut all = lab.build_args(&["--progress=quiet"]);
     all.retain(|a| a != "--progress=plain");
-    all.extend(case.values("options").flat_map(|o| words(&fill(o))));
-    all.push("ctx".to_owned());
+    let options: Vec<String> = case.values("options").flat_map(|o| words(&fill(o))).collect();
+    if !options.iter().any(|o| o == "-o") {
+        all.extend(["-o".to_owned(), output.to_owned()]);
+    }
+    // A context among the options is the last of them.
+    let has_context = match options.as_slice() {
+        [.., flag, last] => last.starts_with("https://") || (last == "-" && flag != "-f"),
+        [only] => only.starts_with("https://") || only == "-",
+        [] => false,
+    };
+    all.extend(options);
+    if !has_context {
+        all.push("ctx".to_owned());
+    }
     all
 }
 
@@ -160,6 +191,11 @@ fn write(place: &Place, section: &Section) {
             (key, _) => panic!("unknown attribute `{key}`"),
         }
     }
+}
+
+fn set_up(place: &Place, script: &str) {
+    let shell = Path::new("/bin/sh");
+    tool(place, shell, &["-ec", script]);
 }
 
 /// Words as a shell splits them, with single and double quotes.

@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Lab {
     dir: TempDir,
     base: OnceLock<Result<Tree, String>>,
+    multi: OnceLock<()>,
 }
 
 impl Lab {
@@ -28,7 +29,7 @@ impl Lab {
             tempfile::Builder::new().prefix("karman-e2e-lab-").tempdir().expect("a directory");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
             .expect("chmod");
-        Self { dir, base: OnceLock::new() }
+        Self { dir, base: OnceLock::new(), multi: OnceLock::new() }
     }
 
     /// The program under test.
@@ -70,6 +71,18 @@ impl Lab {
     /// The source of the base image.
     pub(crate) fn base(&self) -> String {
         format!("oci-layout://{}", self.base_dir().display())
+    }
+
+    /// The source of an index of three platforms.
+    pub(crate) fn multi(&self) -> String {
+        let dir = self.dir.path().join("multi");
+        self.multi.get_or_init(|| layout::write_multi(&dir));
+        format!("oci-layout://{}", dir.display())
+    }
+
+    /// A text without the name of the lab's directory.
+    pub(crate) fn masked(&self, text: &str) -> String {
+        text.replace(&*self.dir.path().to_string_lossy(), "[LAB]")
     }
 
     /// The arguments of a build whose base image `busybox` is ours.

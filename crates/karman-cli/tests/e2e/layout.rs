@@ -101,7 +101,49 @@ pub(crate) fn write_image(dir: &Path, layers: &[Vec<u8>]) {
 /// The same with a configuration.
 pub(crate) fn write_with_config(dir: &Path, layers: &[Vec<u8>], config: Value) {
     fs::create_dir_all(dir.join("blobs/sha256")).expect("a layout");
-    let host = karman_oci::Platform::host();
+    let descriptor = image_blobs(dir, layers, config, &karman_oci::Platform::host());
+    write_index(dir, descriptor);
+}
+
+/// Writes a layout with an index `latest` of three images, each of which has `/etc/arch` only.
+pub(crate) fn write_multi(dir: &Path) {
+    fs::create_dir_all(dir.join("blobs/sha256")).expect("a layout");
+    let platforms = ["linux/amd64", "linux/arm64", "linux/arm/v7"]
+        .map(|text| karman_oci::Platform::parse(text).expect("a platform"));
+    let manifests: Vec<Value> = platforms
+        .iter()
+        .map(|platform| {
+            let mut tar = tar::Builder::new(Vec::new());
+            let text = format!("{platform}\n");
+            put(&mut tar, EntryType::Directory, "etc/", 0o755, 0, b"", "");
+            put(&mut tar, EntryType::Regular, "etc/arch", 0o644, 0, text.as_bytes(), "");
+            let layer = tar.into_inner().expect("in memory");
+            let config = json!({ "Env": [PATH], "Labels": { "arch": platform.to_string() } });
+            let mut entry = image_blobs(dir, &[layer], config, platform);
+            entry["platform"] = serde_json::to_value(platform).expect("plain data");
+            entry
+        })
+        .collect();
+    let media = "application/vnd.oci.image.index.v1+json";
+    let index = json!({ "schemaVersion": 2, "mediaType": media, "manifests": manifests });
+    let descriptor = blob(dir, index.to_string().as_bytes(), media);
+    write_index(dir, descriptor);
+}
+
+fn write_index(dir: &Path, mut descriptor: Value) {
+    descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
+    let index = json!({ "schemaVersion": 2, "manifests": [descriptor] });
+    fs::write(dir.join("index.json"), index.to_string()).expect("an index");
+    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a layout");
+}
+
+/// The blobs of one image; gives its descriptor.
+fn image_blobs(
+    dir: &Path,
+    layers: &[Vec<u8>],
+    config: Value,
+    platform: &karman_oci::Platform,
+) -> Value {
     let mut descriptors = Vec::new();
     let mut diff_ids = Vec::new();
     let mut history = Vec::new();
@@ -113,21 +155,20 @@ pub(crate) fn write_with_config(dir: &Path, layers: &[Vec<u8>], config: Value) {
         descriptors.push(blob(dir, &bytes, "application/vnd.oci.image.layer.v1.tar+gzip"));
         history.push(json!({ "created": STAMP, "created_by": "base layer" }));
     }
-    let config = json!({
-        "architecture": host.architecture, "os": "linux", "created": STAMP, "config": config,
+    let mut config = json!({
+        "architecture": platform.architecture, "os": "linux", "created": STAMP, "config": config,
         "rootfs": { "type": "layers", "diff_ids": diff_ids }, "history": history,
     });
+    if let Some(variant) = &platform.variant {
+        config["variant"] = json!(variant);
+    }
     let config =
         blob(dir, config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
     let media = "application/vnd.oci.image.manifest.v1+json";
     let manifest = json!({
         "schemaVersion": 2, "mediaType": media, "config": config, "layers": descriptors,
     });
-    let mut descriptor = blob(dir, manifest.to_string().as_bytes(), media);
-    descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
-    let index = json!({ "schemaVersion": 2, "manifests": [descriptor] });
-    fs::write(dir.join("index.json"), index.to_string()).expect("an index");
-    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a layout");
+    blob(dir, manifest.to_string().as_bytes(), media)
 }
 
 /// Puts the image of a layout into an index of its platform, as registries serve most images; gives

@@ -15,6 +15,8 @@
 //! | `registry` | pulls from a real registry |
 //! | `push` | pushes to it, and accounts |
 //! | `fetch` | files by HTTP, git repositories |
+//! | `git` | git contexts in every form, agents |
+//! | `emulation` | programs of another architecture |
 //! | `rootless` | the same as an ordinary user |
 //! | `inventory` | where paths came from |
 //! | `commands` | `run`, `image`, `cache` |
@@ -23,7 +25,9 @@
 mod cases;
 mod commands;
 mod crash;
+mod emulation;
 mod fetch;
+mod git;
 mod inventory;
 mod lab;
 mod layout;
@@ -34,6 +38,7 @@ mod repeat;
 mod resolver;
 mod rootless;
 mod server;
+mod shown;
 mod traceless;
 mod tree;
 
@@ -46,7 +51,7 @@ use crate::lab::Lab;
 /// Tests of one module by name.
 type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
 
-const MODULES: [(&str, Tests); 10] = [
+const MODULES: [(&str, Tests); 12] = [
     ("repeat", repeat::TESTS),
     ("traceless", traceless::TESTS),
     ("crash", crash::TESTS),
@@ -54,6 +59,8 @@ const MODULES: [(&str, Tests); 10] = [
     ("registry", registry::TESTS),
     ("push", push::TESTS),
     ("fetch", fetch::TESTS),
+    ("git", git::TESTS),
+    ("emulation", emulation::TESTS),
     ("rootless", rootless::TESTS),
     ("inventory", inventory::TESTS),
     ("commands", commands::TESTS),

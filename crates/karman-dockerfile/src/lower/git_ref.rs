@@ -143,7 +143,7 @@ fn flag(key: &str, value: &str) -> Result<bool, GitRefError> {
         return Ok(true);
     }
     let bad = || GitRefError::Flag { key: key.to_owned(), value: value.to_owned() };
-    super::mounts::go_bool(value).ok_or_else(bad)
+    super::mount_fields::go_bool(value).ok_or_else(bad)
 }
 
 /// Resolves `%XX`; what is malformed, or does not give UTF-8, stays.

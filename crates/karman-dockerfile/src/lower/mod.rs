@@ -13,7 +13,7 @@
 //! | `plan` | stages, links, cycles, triggers |
 //! | `base` | base images, named contexts, the main context |
 //! | `dispatch` | one instruction; those that only change the config |
-//! | `run`, `mounts` | `RUN` |
+//! | `run`, `mounts`, `mount_fields` | `RUN` |
 //! | `copy`, `file_words`, `git_ref` | `ADD`, `COPY` |
 //! | `checks` | what the build checks see of it |
 //! | `outline` | what a target takes: arguments, secrets, agents |
@@ -28,6 +28,7 @@ mod expose;
 mod file_words;
 mod git_ref;
 mod gofmt;
+mod mount_fields;
 mod mounts;
 mod names;
 mod options;
@@ -48,7 +49,7 @@ use crate::expand::{Expanded, Expander};
 use crate::instruction::{Dockerfile, Word};
 use env::Env;
 pub use git_ref::{GitRef, GitRefError, parse_git_ref};
-pub(crate) use mounts::go_bool;
+pub use mount_fields::go_bool;
 pub use options::{
     ContextInput, LayerStep, Lowered, NamedContext, Options, ResolveError, ResolvedBase, Resolver,
 };

@@ -1,17 +1,18 @@
 //! `RUN`.
 
-use karman_diag::{Diagnostic, Span};
+use karman_diag::{Diagnostic, Span, nearest};
 use karman_llb::{
     Data, Device, ExecOp, FileAction, FileOp, Mkfile, Mount, MountKind, Network, Op, Security,
     Vertex, VertexDigest, VertexMeta,
 };
 
 use super::Lowering;
+use super::mount_fields::go_bool;
 use super::mounts::Mounts;
 use super::names::Shown;
 use super::state::{Command, StateId, Step};
 use crate::instruction::{CommandLine, Heredoc, Run, Word};
-use crate::parser::is_heredoc;
+use crate::parser::{csv_fields, is_heredoc};
 
 /// Where a heredoc with a `#!` line is put.
 const SCRIPT_DIR: &str = "/dev/pipes";
@@ -73,7 +74,7 @@ impl Lowering<'_> {
         }
         let mut devices = options.devices.clone();
         for word in &run.devices {
-            devices.push(device(&self.stage_word(id, word)?, word.span)?);
+            devices.push(device(word)?);
         }
         Ok(ExecOp {
             root: state.root.map(|_| 0),
@@ -191,23 +192,42 @@ fn security(word: Option<&Word>) -> Step<Security> {
     }
 }
 
-/// `NAME[,required[=BOOL]]` of `--device`.
-fn device(text: &str, span: Span) -> Step<Device> {
-    let mut name = None;
-    let mut required = false;
-    for field in text.split(',') {
-        match field.split_once('=') {
-            None if field == "required" => required = true,
-            Some(("name", value)) => name = Some(value.to_owned()),
-            Some(("required", value)) => required = value == "true" || value == "1",
+/// `--device` in BuildKit's words (`instructions/commands_rundevice.go`): comma-separated
+/// `NAME`, `name=NAME`, `required`, `required=BOOL`. Variables are not expanded.
+fn device(word: &Word) -> Step<Device> {
+    let problem = |message: String| Diagnostic::error(message, word.span);
+    let fields = csv_fields(&word.value)
+        .map_err(|error| problem(format!("failed to parse csv devices: {error}")))?;
+    let mut device = Device { name: String::new(), required: false };
+    for field in fields {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key.to_lowercase(), Some(value)),
+            None => (field.to_lowercase(), None),
+        };
+        match (key.as_str(), value) {
+            ("required", None) => device.required = true,
+            ("required", Some(value)) => {
+                let bad = || problem(format!("invalid value for required: {value}"));
+                device.required = go_bool(value).ok_or_else(bad)?;
+            }
+            ("name", Some(_)) if !device.name.is_empty() => {
+                return Err(problem(format!("device name already set to {}", device.name)));
+            }
+            ("name", Some(value)) => value.clone_into(&mut device.name),
             // A CDI name is `vendor/class=device`, so it has an `=` too.
-            _ if name.is_none() && !field.is_empty() => name = Some(field.to_owned()),
-            _ => {
-                let message = format!("unexpected field {field:?} in device");
-                return Err(Diagnostic::error(message, span));
+            _ if device.name.is_empty() => device.name = field,
+            (_, None) => {
+                return Err(problem(format!("invalid field '{field}' must be a key=value pair")));
+            }
+            (key, Some(_)) => {
+                let found = problem(format!("unexpected key '{key}' in '{field}'"));
+                let near = nearest(key, ["name", "required"]);
+                return Err(match near {
+                    Some(word) => found.with_hint(format!("did you mean `{word}`?")),
+                    None => found,
+                });
             }
         }
     }
-    let name = name.ok_or_else(|| Diagnostic::error("device has no name", span))?;
-    Ok(Device { name, required })
+    Ok(device)
 }

@@ -38,6 +38,7 @@ use error::{ParseError, ParseErrorKind};
 use frontend::foreign_frontend;
 pub(crate) use heredoc::is_heredoc;
 use heredoc::{HeredocError, read_heredocs};
+pub(crate) use mount::csv_fields;
 use statement::Statement;
 
 /// A Dockerfile has at most so many stages: linking and naming them is not free.

@@ -232,12 +232,15 @@ fn mount_one(spec: &Spec, root: &OwnedFd, mount: Planned) -> Result<(), StartErr
         }
         Source::Dev => devices::mount(spec, &place.fd),
         Source::Sys => isolation::mount_sys(spec, &place.fd).map_err(failed),
-        Source::Tmpfs { size, mode } => {
+        Source::Tmpfs { size, mode, readonly } => {
             let (size, mode) = (size.map(|size| size.to_string()), format!("{mode:o}"));
             let mut options = vec![("mode", mode.as_str())];
             options.extend(size.as_deref().map(|size| ("size", size)));
             let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
             let tmpfs = new_filesystem("tmpfs", &options, attributes).map_err(failed)?;
+            if *readonly {
+                add_attributes(&tmpfs, MountAttrFlags::MOUNT_ATTR_RDONLY, false).map_err(failed)?;
+            }
             attach(&tmpfs, &place.fd).map_err(failed)
         }
         Source::Tree(tree) => attach(tree, &place.fd).map_err(failed),

@@ -53,6 +53,7 @@ pub(super) enum Source {
     Tmpfs {
         size: Option<u64>,
         mode: u32,
+        readonly: bool,
     },
     Data {
         bytes: Vec<u8>,
@@ -189,8 +190,8 @@ fn plan(mount: &Mount) -> Result<Planned, StartError> {
                 }
             }
         }
-        MountKind::Tmpfs { size, mode } => {
-            (Source::Tmpfs { size: *size, mode: *mode }, Leaf::Directory)
+        MountKind::Tmpfs { size, mode, readonly } => {
+            (Source::Tmpfs { size: *size, mode: *mode, readonly: *readonly }, Leaf::Directory)
         }
         MountKind::FileData { bytes, mode, uid, gid } => {
             (Source::Data { bytes: bytes.clone(), mode: *mode, uid: *uid, gid: *gid }, Leaf::File)

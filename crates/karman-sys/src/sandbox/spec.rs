@@ -124,6 +124,8 @@ pub enum MountKind {
         size: Option<u64>,
         /// Mode of its root directory.
         mode: u32,
+        /// Whether it is mounted read-only.
+        readonly: bool,
     },
     /// A read-only file that exists in memory only: secrets, `resolv.conf`, `hosts`, CA bundles.
     FileData {

@@ -43,7 +43,7 @@ fn mount_stubs_leave_no_trace(lab: &Lab) -> Outcome {
         data("/etc/hosts", "hosts\n"),
         Mount {
             dest: "/home/deep/er".to_owned(),
-            kind: MountKind::Tmpfs { size: None, mode: 0o755 },
+            kind: MountKind::Tmpfs { size: None, mode: 0o755, readonly: false },
         },
     ];
     let before = std::fs::metadata(&upper).expect("stats").modified().expect("a time");
@@ -133,7 +133,7 @@ fn mounts_nest_and_select(lab: &Lab) -> Outcome {
         data("/m/top", "top\n"),
         Mount {
             dest: "/m".to_owned(),
-            kind: MountKind::Tmpfs { size: Some(1 << 20), mode: 0o755 },
+            kind: MountKind::Tmpfs { size: Some(1 << 20), mode: 0o755, readonly: false },
         },
         Mount {
             dest: "/part".to_owned(),
@@ -186,7 +186,7 @@ fn readonly_root(lab: &Lab) -> Outcome {
     spec.readonly_root = true;
     spec.mounts = vec![Mount {
         dest: "/tmp".to_owned(),
-        kind: MountKind::Tmpfs { size: None, mode: 0o1777 },
+        kind: MountKind::Tmpfs { size: None, mode: 0o1777, readonly: false },
     }];
     let (_, output) = run(&spec);
     assert_eq!(output.matches("Read-only file system").count(), 2, "{output}");

@@ -4,13 +4,13 @@
 //! The CA bundle appears below `/dev`, which is the sandbox's own tmpfs: not even a mount point
 //! is made in the image's root filesystem.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use karman_control::{Cause, Session, SolveError};
 use karman_llb::{ExecOp, ExtraHost, Network};
 use karman_sys::sandbox::{Mount, MountKind};
 
+use super::variables::Variables;
 use crate::error::OrFail as _;
 
 /// Where the CA bundle is mounted.
@@ -36,7 +36,7 @@ pub(crate) const HOSTNAME: &str = "buildkitsandbox";
 /// The mounts and variables that carry the caller's CA; variables that the step sets win.
 pub(crate) fn lend_ca(
     session: &Session,
-    env: &mut BTreeMap<String, String>,
+    env: &mut Variables,
     mounts: &mut Vec<Mount>,
 ) -> Result<(), SolveError> {
     let Some(bundle) = &session.ca_bundle else { return Ok(()) };
@@ -45,15 +45,15 @@ pub(crate) fn lend_ca(
     let kind = MountKind::FileData { bytes, mode: 0o444, uid: 0, gid: 0 };
     mounts.push(Mount { dest: CA_PATH.to_owned(), kind });
     for name in CA_VARIABLES {
-        env.entry((*name).to_owned()).or_insert_with(|| CA_PATH.to_owned());
+        env.set_default(name, CA_PATH);
     }
     Ok(())
 }
 
 /// Puts the caller's proxies into the environment where the step does not set them.
-pub(crate) fn lend_proxies(session: &Session, env: &mut BTreeMap<String, String>) {
+pub(crate) fn lend_proxies(session: &Session, env: &mut Variables) {
     for (name, value) in &session.proxies.variables {
-        env.entry(name.clone()).or_insert_with(|| value.clone());
+        env.set_default(name, value);
     }
 }
 
@@ -108,9 +108,9 @@ mod tests {
     fn variables_of_the_step_win_over_borrowed_ones() {
         let mut session = Session::default();
         session.proxies.variables.insert("http_proxy".into(), "http://p".into());
-        let mut env = BTreeMap::from([("http_proxy".to_owned(), "mine".to_owned())]);
+        let mut env = Variables::of_lines(&["http_proxy=mine".to_owned()]);
         lend_proxies(&session, &mut env);
-        assert_eq!(env["http_proxy"], "mine");
+        assert_eq!(env.get("http_proxy"), Some("mine"));
     }
 
     #[test]
@@ -119,9 +119,9 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("karman-ca-{}", std::process::id()));
         std::fs::write(&dir, "pem").expect("a file");
         let session = Session { ca_bundle: Some(dir.clone()), ..Session::default() };
-        let (mut env, mut mounts) = (BTreeMap::new(), Vec::new());
+        let (mut env, mut mounts) = (Variables::default(), Vec::new());
         lend_ca(&session, &mut env, &mut mounts).expect("a readable bundle");
-        assert_eq!(env["PIP_CERT"], CA_PATH);
+        assert_eq!(env.get("PIP_CERT"), Some(CA_PATH));
         assert_eq!(mounts.len(), 1);
         std::fs::remove_file(dir).expect("cleaned");
     }

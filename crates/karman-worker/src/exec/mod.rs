@@ -1,11 +1,14 @@
 //! RUN: one command in the sandbox, on a new layer over the root filesystem.
 
 pub(crate) mod borrowed;
+mod caches;
+mod devices;
+mod emulation;
 mod log;
 mod mounts;
 pub(crate) mod users;
+mod variables;
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,16 +16,19 @@ use std::time::Duration;
 
 use karman_control::{Cause, Event, EventSink, Session, SolveError, Stream};
 use karman_llb::{ExecOp, Network, Security, VertexDigest};
-use karman_oci::Platform;
 use karman_snapshot::{Active, View};
 use karman_solver::Cancel;
 use karman_sys::overlay::OverlayMount;
-use karman_sys::sandbox::{self, Rootfs, Running, Sandbox, SandboxError, Spec, Streams};
+use karman_sys::sandbox::{
+    self, Rootfs, Running, Sandbox, SandboxError, Spec, StartError, Streams,
+};
 
+pub(crate) use caches::lock_name;
+pub(crate) use emulation::check_platform;
 pub(crate) use log::Tail;
 use mounts::Mounts;
-pub(crate) use mounts::lock_name;
 use users::Identity;
+pub(crate) use variables::Variables;
 
 use crate::cache::Chain;
 use crate::engine::Engine;
@@ -32,8 +38,11 @@ use crate::layers::{Windows, commit, file_clock, windows_of};
 /// How often a running command looks whether the build was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(20);
 
-/// Where the kernel lists interpreters of foreign programs.
-const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
+/// "Exec format error".
+const ENOEXEC: i32 = 8;
+
+/// Where the kernel's cgroups are.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// What a RUN step reads besides its op.
 pub(crate) struct ExecInputs<'a> {
@@ -81,11 +90,12 @@ pub(crate) fn run(
     let active = snapshots.prepare(&inputs.root).or_fail(Cause::Store, "prepare a layer")?;
     let active = with_cwd(engine, active, &view, op, &identity)?;
     let lowers = snapshots.lowers(&inputs.root).or_fail(Cause::Store, "open the layers")?;
-    let mut env: BTreeMap<String, String> = env_map(&op.env);
+    let mut env = Variables::of_lines(&op.env);
     let mut mounts = Mounts::prepare(engine, op, inputs, session, &mut env)?;
+    devices::lend(&op.devices, session, events, &mut env, &mut mounts.list)?;
     borrowed::lend_ca(session, &mut env, &mut mounts.list)?;
     borrowed::lend_proxies(session, &mut env);
-    env.entry("HOME".to_owned()).or_insert_with(|| identity.home.clone());
+    env.set_default("HOME", &identity.home);
     mounts.list.extend(borrowed::name_resolution(op, engine.resolv_conf()));
     let overlay = OverlayMount {
         lowers,
@@ -96,6 +106,7 @@ pub(crate) fn run(
     let mut spec = Spec::new(Rootfs::Overlay(overlay), op.args.clone());
     fill(&mut spec, op, env, &identity);
     spec.mounts = mounts.list;
+    spec.cgroup = session.cgroup_parent.as_deref().map(cgroup).transpose()?;
     let tail = Tail::default();
     supervise(&spec, op, events, &tail, cancel)?;
     drop(mounts.held);
@@ -128,26 +139,6 @@ fn with_cwd(
     let made = writer.ensure_dir(cwd, attrs).and_then(|()| writer.finish());
     made.or_fail(Cause::Input, &format!("make the working directory `{}`", op.cwd))?;
     Ok(active)
-}
-
-/// Refuses to run programs of a platform that this host cannot run.
-pub(crate) fn check_platform(wanted: &Platform) -> Result<(), SolveError> {
-    if Platform::host().matches(wanted).is_some() || wanted.matches(&Platform::host()).is_some() {
-        return Ok(());
-    }
-    let name = match wanted.architecture.as_str() {
-        "amd64" => "x86_64",
-        "arm64" => "aarch64",
-        "386" => "i386",
-        other => other,
-    };
-    let entry = Path::new(BINFMT).join(format!("qemu-{name}"));
-    if std::fs::read_to_string(entry).is_ok_and(|text| text.starts_with("enabled")) {
-        return Ok(());
-    }
-    let message = format!("this host cannot run programs of {wanted}");
-    Err(SolveError::new(Cause::Host, message)
-        .with_hint("install qemu-user-static and binfmt-support, or build this stage with `--platform=$BUILDPLATFORM`"))
 }
 
 fn check_allowed(op: &ExecOp, session: &Session) -> Result<(), SolveError> {
@@ -187,14 +178,8 @@ pub(crate) fn read_database(view: &View, path: &str) -> Result<String, SolveErro
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// `NAME=value` lines as a map; the last of a name wins.
-pub(crate) fn env_map(env: &[String]) -> BTreeMap<String, String> {
-    let pairs = env.iter().filter_map(|e| e.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
-fn fill(spec: &mut Spec, op: &ExecOp, env: BTreeMap<String, String>, identity: &Identity) {
-    spec.env = env.into_iter().collect();
+fn fill(spec: &mut Spec, op: &ExecOp, env: Variables, identity: &Identity) {
+    spec.env = env.into_pairs();
     spec.cwd = op.cwd.clone();
     (spec.uid, spec.gid) = (identity.uid, identity.gid);
     spec.groups = identity.groups.clone();
@@ -217,6 +202,26 @@ fn fill(spec: &mut Spec, op: &ExecOp, env: BTreeMap<String, String>, identity: &
         .iter()
         .map(|u| sandbox::Ulimit { name: u.name.clone(), soft: limit(u.soft), hard: limit(u.hard) })
         .collect();
+}
+
+/// The cgroup that a step's own is made in; it is made where it is missing.
+fn cgroup(parent: &Path) -> Result<sandbox::CgroupLimits, SolveError> {
+    let below = parent.strip_prefix("/").unwrap_or(parent);
+    let is_plain = below.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+    if !is_plain || below.as_os_str().is_empty() {
+        let message = format!("`{}` is not the path of a cgroup", parent.display());
+        return Err(SolveError::new(Cause::Input, message));
+    }
+    let root = Path::new(CGROUPS);
+    if !root.join("cgroup.controllers").exists() {
+        let message = format!("`{CGROUPS}` is no cgroup v2, which `--cgroup-parent` needs");
+        return Err(SolveError::new(Cause::Host, message)
+            .with_hint("boot with `systemd.unified_cgroup_hierarchy=1`, or leave the flag out"));
+    }
+    let parent = root.join(below);
+    std::fs::create_dir_all(&parent)
+        .or_fail(Cause::Host, &format!("make the cgroup `{}`", parent.display()))?;
+    Ok(sandbox::CgroupLimits { parent, memory_max: None, pids_max: None, cpu_max: None })
 }
 
 /// Starts the command, forwards its output, kills it when the build is cancelled.
@@ -304,7 +309,14 @@ fn start_error(error: &SandboxError, op: &ExecOp) -> SolveError {
                 command_text(op),
                 error_chain(start)
             );
-            SolveError::new(Cause::Command(code), message)
+            let failed = SolveError::new(Cause::Command(code), message);
+            match start {
+                StartError::Exec { source, .. } if source.errno() == ENOEXEC => failed.with_hint(
+                    "the program is for another architecture, or a script without a `#!` line; \
+                     for other architectures install `qemu-user-static` and `binfmt-support`",
+                ),
+                _ => failed,
+            }
         }
         other => {
             let message = format!("failed to start the sandbox: {}", error_chain(other));
@@ -316,4 +328,17 @@ fn start_error(error: &SandboxError, op: &ExecOp) -> SolveError {
 
 fn command_text(op: &ExecOp) -> String {
     op.args.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_is_named_by_a_plain_path() {
+        for wrong in ["/", "", "/a/../b", "../x"] {
+            let error = cgroup(Path::new(wrong)).expect_err(wrong);
+            assert_eq!(error.cause, Cause::Input, "{wrong}");
+        }
+    }
 }

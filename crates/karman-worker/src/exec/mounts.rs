@@ -1,25 +1,25 @@
 //! The mounts of a RUN step, and what must be held while it runs: locks, scratch directories.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
-use karman_content::{LockMode, NamedLock};
+use karman_content::TempDir;
 use karman_control::{Cause, SecretSource, Session, SolveError};
-use karman_llb::{CacheSharing, ExecOp, Mount, MountKind, SecretEnv};
+use karman_llb::{ExecOp, Mount, MountKind, SecretEnv};
 use karman_snapshot::Active;
 use karman_sys::overlay::OverlayMount;
+use karman_sys::relay::{Access, Relay};
 use karman_sys::sandbox;
 
 use super::ExecInputs;
 use super::borrowed::read_limited;
+use super::caches::Caches;
+use super::variables::Variables;
 use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
 
 /// The largest secret, as in BuildKit (`maxSecretSize` is 500 KB).
 const MAX_SECRET: u64 = 500 * 1024;
-/// Directories that concurrent users of one private cache mount may take.
-const MAX_PRIVATE: usize = 64;
 
 /// Mounts ready for the sandbox.
 pub(super) struct Mounts {
@@ -30,7 +30,9 @@ pub(super) struct Mounts {
 /// Released when the step has ended.
 #[derive(Default)]
 pub(super) struct Held {
-    _locks: Vec<NamedLock>,
+    caches: Caches,
+    /// A relay ends before its directory goes.
+    relays: Vec<(Relay, TempDir)>,
     _scratch: Vec<Active>,
 }
 
@@ -41,9 +43,10 @@ impl Mounts {
         op: &ExecOp,
         inputs: &ExecInputs<'_>,
         session: &Session,
-        env: &mut BTreeMap<String, String>,
+        env: &mut Variables,
     ) -> Result<Self, SolveError> {
-        let mut maker = Maker { engine, inputs, session, held: Held::default() };
+        let held = Held { caches: Caches::hold(engine, op, inputs)?, ..Held::default() };
+        let mut maker = Maker { engine, inputs, session, held };
         let mut list = Vec::new();
         for mount in &op.mounts {
             if let Some(kind) = maker.kind(mount)? {
@@ -52,7 +55,7 @@ impl Mounts {
         }
         for secret in &op.secret_env {
             if let Some(value) = secret_env(session, secret)? {
-                env.insert(secret.name.clone(), value);
+                env.set(&secret.name, &value);
             }
         }
         Ok(Self { list, held: maker.held })
@@ -73,14 +76,18 @@ impl Maker<'_> {
             MountKind::Cache { .. } => Some(self.cache(mount)?),
             MountKind::Tmpfs { size } => {
                 let size = Some(*size).filter(|s| *s > 0);
-                Some(sandbox::MountKind::Tmpfs { size, mode: 0o1777 })
+                let readonly = mount.readonly;
+                Some(sandbox::MountKind::Tmpfs { size, mode: 0o1777, readonly })
             }
             MountKind::Secret { id, mode, uid, gid, optional } => {
                 let bytes = secret(self.session, id, *optional)?;
                 let (mode, uid, gid) = (*mode, *uid, *gid);
                 bytes.map(|bytes| sandbox::MountKind::FileData { bytes, mode, uid, gid })
             }
-            MountKind::Ssh { id, optional, .. } => self.ssh(id, *optional)?,
+            MountKind::Ssh { id, mode, uid, gid, optional } => {
+                let access = Access { mode: *mode, uid: *uid, gid: *gid };
+                self.ssh(id, access, *optional)?
+            }
         })
     }
 
@@ -97,6 +104,15 @@ impl Maker<'_> {
     ) -> Result<sandbox::MountKind, SolveError> {
         let chain = self.chain(input);
         let snapshots = self.engine.snapshots();
+        if !source.trim_matches('/').is_empty() {
+            let view = snapshots.view(&chain).or_fail(Cause::Store, "open a mount")?;
+            let found =
+                view.lookup(Path::new(source), true).or_fail(Cause::Input, "open a mount")?;
+            if found.is_none() {
+                return Err(SolveError::new(Cause::Input, format!("{source}: not found"))
+                    .with_hint("`source` is a path in the context, or in what `from` names"));
+            }
+        }
         let mut overlay = OverlayMount {
             lowers: snapshots.lowers(&chain).or_fail(Cause::Store, "open the layers of a mount")?,
             ..OverlayMount::default()
@@ -112,65 +128,41 @@ impl Maker<'_> {
         Ok(sandbox::MountKind::Overlay { overlay, selector, readonly })
     }
 
-    /// A directory that lives on between builds, locked as its sharing mode wants.
-    fn cache(&mut self, mount: &Mount) -> Result<sandbox::MountKind, SolveError> {
-        let MountKind::Cache { id, sharing, input, source, mode, uid, gid } = &mount.kind else {
-            unreachable!("called for cache mounts only");
-        };
-        let id = match sharing {
-            CacheSharing::Shared => self.lock(id, LockMode::Shared)?,
-            CacheSharing::Locked => self.lock(id, LockMode::Exclusive)?,
-            CacheSharing::Private => self.lock_private(id)?,
-        };
-        let path = self.engine.store().cache_mount(&id).map_err(store_error)?;
-        let seed = crate::files::CacheSeed {
-            chain: self.chain(*input),
-            source: source.clone(),
-            mode: *mode,
-            owner: karman_sys::fs::Owner { uid: *uid, gid: *gid },
-        };
-        crate::files::seed_cache_mount(self.engine, &path, &seed)?;
-        let source = path.join("data");
+    /// A directory that lives on between builds.
+    fn cache(&self, mount: &Mount) -> Result<sandbox::MountKind, SolveError> {
+        let source = self
+            .held
+            .caches
+            .directory(&mount.kind, self.inputs)
+            .ok_or_else(|| SolveError::new(Cause::Engine, "a cache mount was not prepared"))?;
         Ok(sandbox::MountKind::Bind { source, selector: None, readonly: mount.readonly })
     }
 
-    fn lock(&mut self, id: &str, mode: LockMode) -> Result<String, SolveError> {
-        let lock = self.engine.store().lock(&lock_name(id), mode).map_err(store_error)?;
-        self.held._locks.push(lock);
-        Ok(id.to_owned())
-    }
-
-    /// The first directory of this id that nobody else uses.
-    fn lock_private(&mut self, id: &str) -> Result<String, SolveError> {
-        for n in 0..MAX_PRIVATE {
-            let name = if n == 0 { id.to_owned() } else { format!("{id}#{n}") };
-            let lock = self.engine.store().try_lock(&lock_name(&name), LockMode::Exclusive);
-            if let Some(lock) = lock.map_err(store_error)? {
-                self.held._locks.push(lock);
-                return Ok(name);
-            }
-        }
-        let message = format!("more than {MAX_PRIVATE} users of the private cache mount `{id}`");
-        Err(SolveError::new(Cause::Engine, message))
-    }
-
-    fn ssh(&self, id: &str, optional: bool) -> Result<Option<sandbox::MountKind>, SolveError> {
-        match self.session.ssh.get(id) {
-            Some(socket) => Ok(Some(sandbox::MountKind::Bind {
-                source: PathBuf::from(socket),
-                selector: None,
-                readonly: false,
-            })),
-            None if optional => Ok(None),
-            None => Err(SolveError::new(Cause::Input, format!("no SSH agent `{id}` was given"))
-                .with_hint(format!("pass `--ssh {id}`"))),
-        }
+    /// An agent of the caller, through a socket that the step's user may open.
+    fn ssh(
+        &mut self,
+        id: &str,
+        access: Access,
+        optional: bool,
+    ) -> Result<Option<sandbox::MountKind>, SolveError> {
+        let Some(agent) = self.session.ssh.get(id) else {
+            return if optional { Ok(None) } else { Err(no_agent(self.session, id)) };
+        };
+        let doing = format!("forward the SSH agent `{id}`");
+        let dir = self.engine.store().temp_dir("ssh").map_err(store_error)?;
+        let relay = Relay::start(dir.path(), agent, access).or_fail(Cause::Host, &doing)?;
+        let source = relay.path().to_owned();
+        self.held.relays.push((relay, dir));
+        Ok(Some(sandbox::MountKind::Bind { source, selector: None, readonly: false }))
     }
 }
 
-/// The lock that steps hold while they use a cache mount.
-pub(crate) fn lock_name(id: &str) -> String {
-    format!("cache-mount-{}", karman_oci::Digest::sha256_of(id.as_bytes()).hex())
+fn no_agent(session: &Session, id: &str) -> SolveError {
+    let message = match session.ssh.is_empty() {
+        true => format!("no SSH key {id:?} forwarded from the client"),
+        false => format!("unset ssh forward key {id}"),
+    };
+    SolveError::new(Cause::Input, message).with_hint(format!("pass `--ssh {id}`"))
 }
 
 /// The value of a secret; `None` where it is optional and absent.
