@@ -26,6 +26,8 @@ pub struct Diagnostic {
     pub message: String,
     /// Where it is; `None` when it is about the whole input.
     pub span: Option<Span>,
+    /// What it is part of, such as the whole instruction; its lines are marked too.
+    pub within: Option<Span>,
     /// What to do about it.
     pub hints: Vec<Hint>,
 }
@@ -47,6 +49,7 @@ impl Diagnostic {
             code: String::new(),
             message: message.into(),
             span: span.into(),
+            within: None,
             hints: Vec::new(),
         }
     }
@@ -62,6 +65,15 @@ impl Diagnostic {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(Hint(hint.into()));
+        self
+    }
+
+    /// The same as part of something larger; one without a place is about all of it. What is known
+    /// already stays.
+    #[must_use]
+    pub fn within(mut self, whole: Span) -> Self {
+        self.span = self.span.or(Some(whole));
+        self.within = self.within.or(Some(whole));
         self
     }
 

@@ -1,8 +1,9 @@
 //! Diagnostics as plain text with the source lines concerned.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
-use crate::{Diagnostic, Severity, SourceMap};
+use crate::{Diagnostic, Severity, SourceFile, SourceMap, Span};
 
 /// Lines shown before the first and after the last line concerned.
 const CONTEXT_LINES: usize = 2;
@@ -39,24 +40,40 @@ pub fn render(diagnostic: &Diagnostic, sources: &SourceMap) -> String {
 fn render_excerpt(out: &mut String, diagnostic: &Diagnostic, sources: &SourceMap) {
     let Some(span) = diagnostic.span else { return };
     let Some(file) = sources.get(span.file) else { return };
+    let place = lines(file, span);
     let first = file.line_column(span.start as usize);
-    let last_offset = (span.end as usize).saturating_sub(1).max(span.start as usize);
-    let last = file.line_column(last_offset).line.min(first.line + MAX_MARKED_LINES - 1);
+    let marked = marked_lines(file, diagnostic, span);
     let _ = writeln!(out, "{}:{}", file.name, first.line);
-    let from = first.line.saturating_sub(CONTEXT_LINES).max(1);
-    for number in from..=last + CONTEXT_LINES {
+    let from = marked.start().saturating_sub(CONTEXT_LINES).max(1);
+    for number in from..=marked.end() + CONTEXT_LINES {
         let Some(text) = file.line(number) else { break };
-        if number == file.line_count() && text.is_empty() && number > last {
+        if number == file.line_count() && text.is_empty() && number > *marked.end() {
             break;
         }
-        let marked = (first.line..=last).contains(&number);
-        let _ = writeln!(out, "{number:>4} | {} {}", if marked { ">>>" } else { "   " }, cut(text));
-        if marked && first.line == last && first.column > 1 {
+        let mark = if marked.contains(&number) { ">>>" } else { "   " };
+        let _ = writeln!(out, "{number:>4} | {mark} {}", cut(text));
+        if number == first.line && place.start() == place.end() && first.column > 1 {
             let width = (span.end.saturating_sub(span.start)).clamp(1, 80) as usize;
             let pad = " ".repeat((first.column - 1).min(MAX_LINE_CHARS));
             let _ = writeln!(out, "     |     {pad}{}", "^".repeat(width));
         }
     }
+}
+
+/// The lines of the place and, where that is not too much, of what it is part of.
+fn marked_lines(file: &SourceFile, diagnostic: &Diagnostic, span: Span) -> RangeInclusive<usize> {
+    let place = lines(file, span);
+    let whole = diagnostic.within.filter(|whole| whole.file == span.file);
+    let whole = whole.map(|whole| lines(file, whole.to(span)));
+    match whole.filter(|whole| whole.end() - whole.start() < MAX_MARKED_LINES) {
+        Some(whole) => whole,
+        None => *place.start()..=(*place.end()).min(place.start() + MAX_MARKED_LINES - 1),
+    }
+}
+
+fn lines(file: &SourceFile, span: Span) -> RangeInclusive<usize> {
+    let last = (span.end as usize).saturating_sub(1).max(span.start as usize);
+    file.line_column(span.start as usize).line..=file.line_column(last).line
 }
 
 fn cut(line: &str) -> String {
@@ -79,6 +96,19 @@ mod tests {
             .with_hint("did you mean `--mount`?");
         let expect = "ERROR: unknown flag `--mont`\nDockerfile:2\n   1 |     FROM a\n   2 | >>> RUN --mont=x true\n     |         ^^^^^^\nhint: did you mean `--mount`?\n";
         assert_eq!(render(&d, &sources), expect);
+    }
+
+    #[test]
+    fn all_lines_of_the_instruction_are_marked() {
+        let mut sources = SourceMap::new();
+        let id = sources.add("Dockerfile", "FROM a\nCOPY --link \\\n  --x \\\n  a b\n");
+        let d = Diagnostic::error("bad", Span::new(id, 23, 26)).within(Span::new(id, 7, 34));
+        let expect = "ERROR: bad\nDockerfile:3\n   1 |     FROM a\n   2 | >>> COPY --link \\\n   3 | >>>   --x \\\n     |       ^^^\n   4 | >>>   a b\n";
+        assert_eq!(render(&d, &sources), expect);
+        let text = format!("RUN a{}", "\\\n b".repeat(100));
+        let id = sources.add("Long", text.as_str());
+        let far = Diagnostic::error("bad", Span::new(id, 200, 201)).within(Span::new(id, 0, 400));
+        assert_eq!(render(&far, &sources).matches(">>>").count(), 1);
     }
 
     #[test]

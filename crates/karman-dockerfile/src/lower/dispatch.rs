@@ -37,11 +37,9 @@ impl Lowering<'_> {
         let commands = std::mem::take(&mut state.commands);
         for command in &commands {
             self.states[id].is_in_trigger = command.is_trigger;
-            self.checks.enter(command.instruction.span);
-            self.lower_command(id, command).map_err(|mut problem| {
-                problem.span = problem.span.or(Some(command.instruction.span));
-                problem
-            })?;
+            let whole = command.instruction.span;
+            self.checks.enter(whole);
+            self.lower_command(id, command).map_err(|problem| problem.within(whole))?;
             self.check_command(id, command);
         }
         self.states[id].commands = commands;

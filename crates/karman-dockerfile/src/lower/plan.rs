@@ -105,7 +105,8 @@ impl Lowering<'_> {
         for id in 0..self.dockerfile.stages.len() {
             let mut commands = std::mem::take(&mut self.states[id].commands);
             for command in &mut commands {
-                self.link(id, command)?;
+                let whole = command.instruction.span;
+                self.link(id, command).map_err(|problem| problem.within(whole))?;
             }
             self.states[id].commands = commands;
         }

@@ -202,7 +202,7 @@ impl<'a> Parser<'a> {
             Ok(Parsed::Instruction(instruction)) => self.instruction(instruction, &statement),
             Err(error) => {
                 self.stage_failed |= statement.keyword_text().eq_ignore_ascii_case("FROM");
-                self.fail(error);
+                self.problems.push(error.into_diagnostic().within(statement.span));
             }
         }
     }
