@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bake, build, cache, completions, constraints, doctor, image, inventory, login, run, transfer,
+    audit, bake, build, cache, completions, constraints, doctor, image, inventory, login, run, sbom,
+    transfer,
 };
 use crate::failure::Done;
 use crate::setup::{Context, GlobalArgs};
@@ -39,6 +40,10 @@ enum Command {
     Login(login::LoginArgs),
     /// Forget an account
     Logout(login::LogoutArgs),
+    /// Print the bill of materials of an image
+    Sbom(sbom::Args),
+    /// Look for what must not be in images, what is missing, and what they expose
+    Audit(audit::Args),
     /// Show and prune what the store keeps
     #[command(subcommand)]
     Cache(cache::Command),
@@ -65,6 +70,8 @@ impl Cli {
             Command::Push(args) => transfer::push(&args, &Context::load(global)?),
             Command::Login(args) => login::login(&args, &Context::load(global)?),
             Command::Logout(args) => login::logout(&args, &Context::load(global)?),
+            Command::Sbom(args) => sbom::run(&args, &Context::load(global)?),
+            Command::Audit(args) => audit::run(&args, &Context::load(global)?),
             Command::Cache(command) => cache::run(command, &Context::load(global)?),
             Command::Constraints(command) => constraints::run(command, &Context::load(global)?),
             Command::Doctor(args) => doctor::run(&args, global),

@@ -15,6 +15,7 @@ use karman_sys::signals::Cancellation;
 use karman_worker::Engine;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::commands::audit;
 use crate::failure::{Done, Failure};
 use crate::flags::Allow;
 use crate::setup::Context;
@@ -41,12 +42,19 @@ pub(crate) struct Job {
     pub(crate) cgroup_parent: Option<PathBuf>,
     /// Whether warnings are shown in full.
     pub(crate) debug: bool,
+    /// The policy that images must pass before anything is exported.
+    pub(crate) gate: Option<PathBuf>,
 }
 
 /// Runs a build.
 pub(crate) fn build(job: Job, context: &Context) -> Done<SolveResponse> {
     refuse_terminal(&job.specs)?;
+    // A policy that is wrong is told before anything is built.
+    let gate = job.gate.as_deref().map(|policy| audit::gate(policy, context)).transpose()?;
     let engine = context.open(job.pull)?;
+    if let Some(gate) = gate {
+        engine.set_gate(gate);
+    }
     let mut session = context.session();
     session.allow_insecure = job.allow.contains(&Allow::SecurityInsecure);
     session.allow_host_network = job.allow.contains(&Allow::NetworkHost);

@@ -12,10 +12,12 @@
 //! | [`model`] | [`Inventory`] and its parts: plain data, versioned, the same bytes for the same image |
 //! | [`survey`] | names and databases of a root filesystem: who owns which path |
 //! | [`take`](mod@take) | the inventory itself: reads every file once |
+//! | [`audit`] | findings: leaks, what is missing, promises, surface |
+//! | [`sbom`] | bills of materials |
 //! | `dpkg`, `python` | the two databases of owners |
 //! | `elf`, `file` | what the bytes of a file tell |
 //! | [`memory`] | a tree without a disk, for tests |
-//! | `system` | where libraries are looked for, who the users are |
+//! | `system` | which system, where libraries are looked for, who the users are |
 //! | `glob` | patterns of policies |
 //! | `links` | paths through symbolic links, such as `/bin` on a merged `/usr` |
 //! | [`print`] | the inventory for people |
@@ -24,6 +26,7 @@
 //! else the instruction that wrote it, else the base image. What was copied out of a stage also carries what that stage
 //! says of it ([`Entry::upstream`]).
 
+pub mod audit;
 mod claim;
 mod dpkg;
 mod elf;
@@ -31,9 +34,11 @@ mod file;
 mod glob;
 mod links;
 pub mod memory;
+mod memory_elf;
 pub mod model;
 pub mod print;
 mod python;
+pub mod sbom;
 pub mod survey;
 mod system;
 pub mod take;
@@ -41,7 +46,7 @@ pub mod tree;
 
 pub use model::{
     Distribution, ElfFacts, ElfKind, Entry, EntryPoint, Inventory, Kind, Layer, Origin, Package,
-    Role, Stage, Step, StepKind, Upstream, User, VERSION,
+    Role, Stage, Step, StepKind, System, Upstream, User, VERSION,
 };
 pub use survey::Survey;
 pub use take::{NoSources, Sources, take};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+pub use crate::memory_elf::elf_file;
 use crate::model::Kind;
 use crate::tree::{Content, Node, Tree, TreeError};
 

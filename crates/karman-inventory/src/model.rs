@@ -17,6 +17,9 @@ pub struct Inventory {
     pub platform: String,
     /// The layers, lowest first.
     pub layers: Vec<Layer>,
+    /// Which system it is; nothing where it has no `os-release`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub system: Option<System>,
     /// The directories that the dynamic linker is told to look in, in order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub library_path: Vec<String>,
@@ -44,6 +47,17 @@ impl Inventory {
     pub fn step(&self, entry: &Entry) -> Option<&Step> {
         Some(&self.layers.get(entry.layer)?.step)
     }
+}
+
+/// Which system a root filesystem is (`os-release(5)`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct System {
+    /// `ID`, such as `debian`.
+    pub id: String,
+    /// `VERSION_ID`, such as `13`.
+    pub version: String,
+    /// `VERSION_CODENAME`, such as `trixie`.
+    pub codename: String,
 }
 
 /// A user of the root filesystem (`passwd(5)`).

@@ -83,9 +83,10 @@ fn copied(from: Option<&str>) -> String {
     from.map_or_else(|| "COPY".to_owned(), |from| format!("COPY from {from}"))
 }
 
-/// The instruction on one line, cut where it is long.
+/// The instruction on one line without its mounts, cut where it is long.
 fn instruction(step: &Step) -> String {
-    let flat = step.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = step.text.split_whitespace().filter(|word| !word.starts_with("--mount="));
+    let flat = words.collect::<Vec<_>>().join(" ");
     let mut cut: String = flat.chars().take(MAX_TEXT).collect();
     if cut.len() < flat.len() {
         cut.push('…');

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::claim::{Claim, Claims};
 use crate::links::Links;
-use crate::model::{Distribution, Kind, Layer, Origin, Package, Role, Stage, StepKind, User};
+use crate::model::{
+    Distribution, Kind, Layer, Origin, Package, Role, Stage, StepKind, System, User,
+};
 use crate::tree::{Node, Tree, TreeError, read_limited};
 use crate::{dpkg, python, system};
 
@@ -22,6 +24,8 @@ pub struct Survey {
     pub packages: Vec<Package>,
     /// The installed Python distributions, by place.
     pub distributions: Vec<Distribution>,
+    /// Which system it is.
+    pub system: Option<System>,
     /// The directories that the dynamic linker is told to look in, in order.
     pub library_path: Vec<String>,
     /// The users, in the order of `/etc/passwd`.
@@ -79,12 +83,14 @@ impl Survey {
         let mut claims = Claims::default();
         let packages = dpkg::read(&access, &mut claims)?;
         let distributions = python::read(&access, &mut claims)?;
+        let system = system::system(&access)?;
         let (library_path, users) = (system::library_path(&access)?, system::users(&access)?);
         Ok(Self {
             nodes,
             layers,
             packages,
             distributions,
+            system,
             library_path,
             users,
             index,

@@ -1,11 +1,13 @@
-//! Two files of every root filesystem that checks need: where libraries are looked for, and who the users are.
+//! Files of every root filesystem that checks need: which system it is, where libraries are looked for, who the users
+//! are.
 
 use crate::links::clean;
-use crate::model::{Kind, User};
+use crate::model::{Kind, System, User};
 use crate::survey::Access;
 use crate::tree::TreeError;
 
 const LD_SO_CONF: &str = "/etc/ld.so.conf";
+const OS_RELEASE: &str = "/etc/os-release";
 const PASSWD: &str = "/etc/passwd";
 /// The largest of these files read.
 const MAX_FILE: usize = 1 << 20;
@@ -65,4 +67,17 @@ pub(crate) fn users(access: &Access<'_>) -> Result<Vec<User>, TreeError> {
         Some(User { name, uid, gid, home: home.to_owned(), shell: shell.to_owned() })
     };
     Ok(text.lines().filter_map(user).collect())
+}
+
+/// Which system it is, as `os-release` says.
+pub(crate) fn system(access: &Access<'_>) -> Result<Option<System>, TreeError> {
+    let Some(text) = access.read(OS_RELEASE, MAX_FILE)? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&text);
+    let field = |name: &str| {
+        let values = text.lines().filter_map(|line| line.split_once('='));
+        let value = values.filter(|(n, _)| *n == name).map(|(_, value)| value).next_back();
+        value.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
+    };
+    let (id, version) = (field("ID"), field("VERSION_ID"));
+    Ok(Some(System { id, version, codename: field("VERSION_CODENAME") }))
 }

@@ -52,6 +52,7 @@ pub fn take(
     Ok(Inventory {
         version: VERSION,
         platform: platform.to_owned(),
+        system: survey.system,
         library_path: survey.library_path,
         users: survey.users,
         stages: sources.stages(),

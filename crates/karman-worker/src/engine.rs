@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use karman_content::Store;
@@ -21,6 +21,7 @@ use karman_sys::fs::Time;
 use crate::cache::Records;
 use crate::config::Config;
 use crate::error::{OrFail as _, store as store_error};
+use crate::inventory::Gate;
 use crate::sources::Resolutions;
 
 /// The longest wait for a silent server.
@@ -40,6 +41,7 @@ struct Inner {
     resolutions: Mutex<Resolutions>,
     cancel: Cancel,
     interrupted: AtomicBool,
+    gate: OnceLock<Gate>,
 }
 
 impl Engine {
@@ -73,6 +75,7 @@ impl Engine {
             resolutions,
             cancel,
             interrupted,
+            gate: OnceLock::new(),
         })))
     }
 
@@ -80,6 +83,16 @@ impl Engine {
     pub fn cancel(&self) {
         self.0.interrupted.store(true, Ordering::SeqCst);
         self.0.cancel.cancel();
+    }
+
+    /// Lets builds of this engine export only what passes; the first gate stays.
+    pub fn set_gate(&self, gate: Gate) {
+        // A second gate is not an error of the build.
+        let _ = self.0.gate.set(gate);
+    }
+
+    pub(crate) fn gate(&self) -> Option<&Gate> {
+        self.0.gate.get()
     }
 
     /// Whether [`Engine::cancel`] was called.

@@ -37,7 +37,7 @@ mod usage;
 pub use config::{CommandRunner, Config};
 pub use engine::Engine;
 pub use images::{ImageDetails, LocalImage};
-pub use inventory::{ImageSpec, Inspected};
+pub use inventory::{AuditOptions, Gate, ImageSpec, Inspected};
 pub use running::RunRequest;
 pub use transfer::{Pulled, PushItem, PushReport};
 pub use usage::{PruneFilter, Pruned, UsageRow};

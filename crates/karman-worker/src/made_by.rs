@@ -5,9 +5,10 @@
 //! cache hit and makes no other layer.
 
 use karman_content::Store;
-use karman_control::{Cause, SolveError};
+use karman_control::{Cause, Session, SolveError};
+use karman_inventory::audit::secrets::{Mark, marks};
 use karman_inventory::{Step, StepKind};
-use karman_llb::{FileAction, Op};
+use karman_llb::{FileAction, MountKind, Op};
 use karman_snapshot::SnapshotId;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ pub(crate) struct Ran<'a> {
     pub(crate) op: &'a Op,
     /// Name and layers of each input; a directory of the caller has no layers.
     pub(crate) inputs: Vec<(&'a str, Option<&'a Chain>)>,
+    pub(crate) session: &'a Session,
 }
 
 /// What made a layer.
@@ -34,6 +36,9 @@ pub(crate) struct MadeBy {
     /// What it copied.
     #[serde(default)]
     pub(crate) copies: Vec<Copied>,
+    /// What is kept of the secrets that were lent to it.
+    #[serde(default)]
+    pub(crate) secrets: Vec<Mark>,
 }
 
 /// One copy of a step.
@@ -49,7 +54,9 @@ pub(crate) struct Copied {
 
 /// Writes down what made a layer.
 pub(crate) fn remember(store: &Store, layer: &SnapshotId, ran: &Ran<'_>) -> Result<(), SolveError> {
-    let bytes = serde_json::to_vec(&made_by(ran)).or_fail(Cause::Engine, "write a record")?;
+    let mut made = made_by(ran);
+    made.secrets = secrets(store, ran)?;
+    let bytes = serde_json::to_vec(&made).or_fail(Cause::Engine, "write a record")?;
     store.put(BUCKET, layer.as_str(), &bytes).map_err(store_error)
 }
 
@@ -59,6 +66,25 @@ pub(crate) fn recall(store: &Store, layer: &SnapshotId) -> Result<Option<MadeBy>
         return Ok(None);
     };
     serde_json::from_slice(&bytes).or_fail(Cause::Store, "read a record").map(Some)
+}
+
+/// Marks of the secrets that a command was lent, so that an audit can look for them without having
+/// them.
+fn secrets(store: &Store, ran: &Ran<'_>) -> Result<Vec<Mark>, SolveError> {
+    let Op::Exec(exec) = ran.op else { return Ok(Vec::new()) };
+    let mounted = exec.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Secret { id, .. } => Some(id),
+        _ => None,
+    });
+    let mut all = Vec::new();
+    for id in mounted.chain(exec.secret_env.iter().map(|s| &s.id)) {
+        // The step has run with it; one that was optional and absent has no value.
+        if let Some(value) = crate::exec::secret(ran.session, id, true)? {
+            let salt = store.random_id().map_err(store_error)?;
+            all.extend(marks(id, &value, &salt));
+        }
+    }
+    Ok(all)
 }
 
 fn made_by(ran: &Ran<'_>) -> MadeBy {

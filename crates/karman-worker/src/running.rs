@@ -14,6 +14,7 @@ use karman_sys::sandbox::{
     Mount, MountKind, Network, Rootfs, Sandbox, SandboxError, Spec, Streams,
 };
 
+use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, chain as error_chain};
 use crate::exec::{StepEvents, Variables, borrowed, identity_of};
@@ -63,27 +64,38 @@ impl Engine {
             SolveError::new(Cause::NotFound, message)
         })?;
         let chain = crate::sources::stored_image(self, &descriptor.digest, &silent())?;
-        let view = self.snapshots().view(&chain).or_fail(Cause::Store, "open the image")?;
-        let active = self.snapshots().prepare(&chain).or_fail(Cause::Store, "prepare a layer")?;
-        let lowers = self.snapshots().lowers(&chain).or_fail(Cause::Store, "open the image")?;
+        self.run_in(&chain, &config.config, request, session)
+    }
+
+    /// The same for layers and a configuration; the request's image is not looked up.
+    pub(crate) fn run_in(
+        &self,
+        chain: &Chain,
+        config: &ContainerConfig,
+        request: RunRequest,
+        session: &Session,
+    ) -> Result<i32, SolveError> {
+        let view = self.snapshots().view(chain).or_fail(Cause::Store, "open the image")?;
+        let active = self.snapshots().prepare(chain).or_fail(Cause::Store, "prepare a layer")?;
+        let lowers = self.snapshots().lowers(chain).or_fail(Cause::Store, "open the image")?;
         let overlay = OverlayMount {
             lowers,
             upper: Some(active.fs().to_path_buf()),
             work: Some(active.work().to_path_buf()),
             volatile: true,
         };
-        let args = command(&config.config, &request)?;
+        let args = command(config, &request)?;
         let mut spec = Spec::new(Rootfs::Overlay(overlay), args);
-        let user = request.user.as_deref().unwrap_or(&config.config.user);
+        let user = request.user.as_deref().unwrap_or(&config.user);
         let identity = identity_of(user, &view)?;
         (spec.uid, spec.gid) = (identity.uid, identity.gid);
         spec.groups.clone_from(&identity.groups);
         spec.readonly_root = request.read_only;
         spec.network = if request.no_network { Network::None } else { Network::Host };
-        let workdir = request.workdir.as_deref().unwrap_or(&config.config.working_dir);
+        let workdir = request.workdir.as_deref().unwrap_or(&config.working_dir);
         spec.cwd = if workdir.is_empty() { "/".to_owned() } else { workdir.to_owned() };
         spec.mounts = mounts(self, &request)?;
-        let mut env = Variables::of_lines(config.config.env.as_deref().unwrap_or_default());
+        let mut env = Variables::of_lines(config.env.as_deref().unwrap_or_default());
         env.extend(&request.env);
         env.set_default("HOME", &identity.home);
         borrowed::lend_ca(session, &mut env, &mut spec.mounts)?;

@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Look up base images again
     #[arg(long)]
     pull: bool,
+    /// Export, tag and write nothing unless every image passes the audit by this policy
+    #[arg(long, value_name = "POLICY")]
+    gate: Option<PathBuf>,
     #[command(flatten)]
     progress: ProgressArgs,
     /// Allow network.host, security.insecure, ssh, device, or a path outside of the working directory:
@@ -131,7 +134,8 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
     allowed.check(resolved, context)?;
     let job = |specs| {
         let (allow, debug) = (allow.clone(), args.progress.debug());
-        Job { specs, progress, pull, allow, cgroup_parent: None, debug }
+        let gate = args.gate.clone();
+        Job { specs, progress, pull, allow, cgroup_parent: None, debug, gate }
     };
     let questions = call::questions(&args.call, resolved)?;
     let mut code = 0;

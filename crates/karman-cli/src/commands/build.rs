@@ -70,6 +70,9 @@ pub(crate) struct Args {
     /// Look up base images again
     #[arg(long)]
     pull: bool,
+    /// Export, tag and write nothing unless every image passes the audit by this policy
+    #[arg(long, value_name = "POLICY")]
+    gate: Option<PathBuf>,
     /// Network of RUN steps: default, host or none
     #[arg(long, value_name = "MODE", value_parser = ["default", "host", "none"])]
     network: Option<String>,
@@ -136,6 +139,7 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
         allow,
         cgroup_parent: args.cgroup_parent,
         debug: args.progress.debug(),
+        gate: args.gate,
     };
     if let Some((call, method)) = args.call.method() {
         return method.show(driver::call(&job, call, &context)?);

@@ -1,5 +1,6 @@
 //! One command each.
 
+pub(crate) mod audit;
 pub(crate) mod bake;
 pub(crate) mod build;
 pub(crate) mod cache;
@@ -10,4 +11,5 @@ pub(crate) mod image;
 pub(crate) mod inventory;
 pub(crate) mod login;
 pub(crate) mod run;
+pub(crate) mod sbom;
 pub(crate) mod transfer;

@@ -18,10 +18,13 @@
 //! | `git` | git contexts in every form, agents |
 //! | `emulation` | programs of another architecture |
 //! | `rootless` | the same as an ordinary user |
+//! | `audit` | sabotage is found, and gates stay closed |
+//! | `sbom` | bills of materials |
 //! | `inventory` | where paths came from |
 //! | `commands` | `run`, `image`, `cache` |
 //! | `resolver` | `constraints lock` in an image |
 
+mod audit;
 mod cases;
 mod commands;
 mod crash;
@@ -37,6 +40,7 @@ mod registry;
 mod repeat;
 mod resolver;
 mod rootless;
+mod sbom;
 mod server;
 mod shown;
 mod traceless;
@@ -63,6 +67,8 @@ const MODULES: [(&str, Tests); 12] = [
     ("emulation", emulation::TESTS),
     ("rootless", rootless::TESTS),
     ("inventory", inventory::TESTS),
+    ("audit", audit::TESTS),
+    ("sbom", sbom::TESTS),
     ("commands", commands::TESTS),
     ("resolver", resolver::TESTS),
 ];

@@ -86,3 +86,16 @@ fn claim(access: &Access<'_>, claims: &mut Claims, distribution: &Distribution, 
         claims.python(node.path.clone(), name, Role::Metadata, None);
     }
 }
+
+/// A name as PyPI compares it: lower case, runs of `-`, `_` and `.` as one hyphen (PEP 503).
+pub(crate) fn normalized(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '-' | '_' | '.' if out.ends_with('-') => {}
+            '-' | '_' | '.' => out.push('-'),
+            c => out.push(c.to_ascii_lowercase()),
+        }
+    }
+    out
+}

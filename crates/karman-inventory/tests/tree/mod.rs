@@ -5,10 +5,11 @@
 //! | `layer: RUN make` | a new layer and its instruction; `FROM x` is a base, `COPY --from=x …` names its stage |
 //! | `file: /path [mode=0755] [uid=1] [gid=2] [cap=00]` | a file with the lines below |
 //! | `dir: /path [mode=…]`, `link: /path -> target` | a directory, a symbolic link |
+//! | `elf: /path [soname=x] [needed=a,b] [runpath=x:y] [needs=lib,VERSION] [defines=VERSION]` | an ELF file |
 //! | `gone: /path` | what a later layer removes |
 
-use karman_inventory::memory::MemoryTree;
-use karman_inventory::{Inventory, Layer, NoSources, Node, Step, StepKind, Survey, take};
+use karman_inventory::memory::{MemoryTree, elf_file};
+use karman_inventory::{ElfFacts, Inventory, Layer, NoSources, Node, Step, StepKind, Survey, take};
 use karman_testing::{Case, Section};
 
 /// The inventory of a case's tree.
@@ -30,6 +31,10 @@ fn tree(case: &Case) -> (MemoryTree, Vec<Layer>) {
                 continue;
             }
             "file" => tree.file(path, content(section)),
+            "elf" => {
+                tree.file(path, elf(options)).mode = 0o755;
+                continue;
+            }
             "dir" => tree.directory(path),
             "link" => tree.symlink(path, options.trim_start_matches("-> ")),
             "gone" => {
@@ -41,6 +46,31 @@ fn tree(case: &Case) -> (MemoryTree, Vec<Layer>) {
         options.split(' ').for_each(|option| change(node, option));
     }
     (tree, layers)
+}
+
+fn elf(options: &str) -> Vec<u8> {
+    let mut facts = ElfFacts::default();
+    for (name, value) in options.split(' ').filter_map(|option| option.split_once('=')) {
+        let list = |separator| value.split(separator).map(str::to_owned).collect::<Vec<_>>();
+        match name {
+            "soname" => facts.soname = Some(value.to_owned()),
+            "needed" => facts.needed = list(','),
+            "runpath" => facts.runpath = list(':'),
+            "rpath" => facts.rpath = list(':'),
+            "interpreter" => facts.interpreter = Some(value.to_owned()),
+            "defines" => facts.defines_versions = list(','),
+            "needs" => {
+                let (library, version) = value.split_once(',').expect("library and version");
+                facts
+                    .needs_versions
+                    .entry(library.to_owned())
+                    .or_default()
+                    .push(version.to_owned());
+            }
+            _ => panic!("no option `{name}`"),
+        }
+    }
+    elf_file(&facts)
 }
 
 fn content(section: &Section) -> Vec<u8> {

@@ -27,6 +27,7 @@ pub(crate) use caches::lock_name;
 pub(crate) use emulation::check_platform;
 pub(crate) use log::Tail;
 use mounts::Mounts;
+pub(crate) use mounts::secret;
 use users::Identity;
 pub(crate) use variables::Variables;
 

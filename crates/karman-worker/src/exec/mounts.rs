@@ -166,7 +166,7 @@ fn no_agent(session: &Session, id: &str) -> SolveError {
 }
 
 /// The value of a secret; `None` where it is optional and absent.
-pub(super) fn secret(
+pub(crate) fn secret(
     session: &Session,
     id: &str,
     optional: bool,

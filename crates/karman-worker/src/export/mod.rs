@@ -24,13 +24,13 @@ use crate::error::OrFail as _;
 use crate::solve::{Output, Scene};
 
 /// An output whose blobs exist and which nobody sees yet.
-struct Prepared<'a> {
-    target: &'a TargetResult,
+pub(crate) struct Prepared<'a> {
+    pub(crate) target: &'a TargetResult,
     export: &'a Export,
     /// The image or index, for outputs that are images.
-    top: Option<Descriptor>,
-    names: Vec<Reference>,
-    chains: Vec<Chain>,
+    pub(crate) top: Option<Descriptor>,
+    pub(crate) names: Vec<Reference>,
+    pub(crate) chains: Vec<Chain>,
 }
 
 /// Makes and writes all outputs.
@@ -55,6 +55,7 @@ pub(crate) fn export_all(
             prepared.push((vertex, one?));
         }
     }
+    crate::inventory::check(scene, &prepared)?;
     for (vertex, one) in &prepared {
         let written = write::write(scene, one, request.epoch.unwrap_or(0));
         let status = match &written {

@@ -43,9 +43,18 @@ impl ImageSpec {
 
 /// An image whose layers are in the store.
 pub(super) struct Opened {
-    pub(super) manifest: Digest,
+    /// None for an output of a build that is no image.
+    pub(super) manifest: Option<Digest>,
     pub(super) config: ImageConfig,
     pub(super) chain: Chain,
+}
+
+impl Opened {
+    /// What names it: its manifest, else its layers.
+    pub(super) fn digest(&self) -> Digest {
+        let layers = || self.chain.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" ");
+        self.manifest.unwrap_or_else(|| Digest::sha256_of(layers().as_bytes()))
+    }
 }
 
 /// Finds an image and brings its layers into the store.
@@ -84,7 +93,7 @@ fn local(engine: &Engine, name: &str, platform: &Platform) -> Result<Opened, Sol
         SolveError::new(Cause::NotFound, format!("image `{name}` has nothing for {platform}"))
     })?;
     let chain = crate::sources::stored_image(engine, &descriptor.digest, &silent())?;
-    Ok(Opened { manifest: descriptor.digest, config: config.clone(), chain })
+    Ok(Opened { manifest: Some(descriptor.digest), config: config.clone(), chain })
 }
 
 fn fetched(
@@ -108,5 +117,5 @@ fn fetched(
     let chain = output.chain().cloned().unwrap_or_default();
     let document: karman_oci::Manifest = read_document(engine.store(), &manifest)?;
     let config = read_document(engine.store(), &document.config.digest)?;
-    Ok(Opened { manifest, config, chain })
+    Ok(Opened { manifest: Some(manifest), config, chain })
 }

@@ -2,8 +2,10 @@
 //!
 //! Bucket `inventory`: manifest → [`Record`]; the inventory itself is a blob, zstd over JSON. It is
 //! made when it is first asked for, and again when more of the stages behind the image is known
-//! than at that time.
+//! than at that time. On inventories rest audits and the gate of a build.
 
+mod audit;
+mod gate;
 mod image;
 mod stages;
 mod tree;
@@ -14,6 +16,9 @@ use karman_inventory::{Inventory, Layer, Step, StepKind, Survey, VERSION, take};
 use karman_oci::{Digest, ImageConfig, Platform};
 use serde::{Deserialize, Serialize};
 
+pub use audit::AuditOptions;
+pub use gate::Gate;
+pub(crate) use gate::check;
 pub use image::ImageSpec;
 use image::Opened;
 use stages::{Stages, steps};
@@ -67,7 +72,7 @@ impl Engine {
         let inventory = self.inventory_of(&opened)?;
         Ok(Inspected {
             name: spec.name().to_owned(),
-            manifest: opened.manifest,
+            manifest: opened.digest(),
             config: opened.config,
             inventory,
         })
@@ -76,7 +81,10 @@ impl Engine {
     fn inventory_of(&self, opened: &Opened) -> Result<Inventory, SolveError> {
         let made = steps(self, &opened.chain)?;
         let known = made.iter().flatten().count();
-        let stored = record(self.store(), &opened.manifest)?;
+        let stored = match &opened.manifest {
+            Some(manifest) => record(self.store(), manifest)?,
+            None => None,
+        };
         // Stages are only surveyed where something about them can be new.
         if let Some(record) = &stored
             && record.known.0 >= known
@@ -91,14 +99,25 @@ impl Engine {
         let platform = opened.config.platform().to_string();
         let inventory =
             take(&tree, survey, &platform, &sources).or_fail(Cause::Store, "read the image")?;
-        let json = serde_json::to_vec(&inventory).or_fail(Cause::Engine, "write an inventory")?;
+        if let Some(manifest) = &opened.manifest {
+            self.write_inventory(manifest, &inventory, (known, sources.count()))?;
+        }
+        Ok(inventory)
+    }
+
+    fn write_inventory(
+        &self,
+        manifest: &Digest,
+        inventory: &Inventory,
+        known: (usize, usize),
+    ) -> Result<(), SolveError> {
+        let json = serde_json::to_vec(inventory).or_fail(Cause::Engine, "write an inventory")?;
         let packed = zstd::encode_all(json.as_slice(), LEVEL)
             .or_fail(Cause::Engine, "compress an inventory")?;
         let blob = self.store().put_blob(&packed).map_err(store_error)?;
-        let record = Record { version: VERSION, blob, known: (known, sources.count()) };
+        let record = Record { version: VERSION, blob, known };
         let bytes = serde_json::to_vec(&record).or_fail(Cause::Engine, "write a record")?;
-        self.store().put(BUCKET, opened.manifest.as_bytes(), &bytes).map_err(store_error)?;
-        Ok(inventory)
+        self.store().put(BUCKET, manifest.as_bytes(), &bytes).map_err(store_error)
     }
 
     /// A stored inventory; nothing where its blob was pruned.
@@ -158,8 +177,9 @@ fn layers(config: &ImageConfig, made: &[Option<MadeBy>]) -> Vec<Layer> {
     };
     let steps = made.iter().enumerate();
     let steps = steps.map(|(at, m)| m.as_ref().map_or_else(|| told(at), |m| m.step.clone()));
-    let diff_ids = config.rootfs.diff_ids.iter().map(|d| Some(*d));
-    steps.zip(diff_ids).map(|(step, diff_id)| Layer { diff_id, step }).collect()
+    // Outputs that are no images have layers without digests.
+    let diff_id = |at: usize| config.rootfs.diff_ids.get(at).copied();
+    steps.enumerate().map(|(at, step)| Layer { diff_id: diff_id(at), step }).collect()
 }
 
 #[cfg(test)]
@@ -189,7 +209,7 @@ mod tests {
     #[test]
     fn below_own_steps_everything_is_of_the_base() {
         let step = Step { kind: StepKind::Run, text: "RUN y".into(), ..Step::default() };
-        let made = MadeBy { step, copies: Vec::new() };
+        let made = MadeBy { step, ..MadeBy::default() };
         let config = config(&["RUN /bin/sh -c x", "RUN y"]);
         let kinds: Vec<_> =
             layers(&config, &[None, Some(made)]).iter().map(|l| l.step.kind).collect();

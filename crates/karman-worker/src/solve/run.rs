@@ -182,6 +182,7 @@ impl<'a> Build<'a> {
             name: &node.meta.name,
             op: &node.vertex.op,
             inputs: input_names.zip(inputs.iter().map(Output::chain)).collect(),
+            session: self.scene.session,
         };
         made_by::remember(engine.store(), layer, &step)
     }
