@@ -41,6 +41,7 @@ mod repeat;
 mod resolver;
 mod rootless;
 mod sbom;
+mod scene;
 mod server;
 mod shown;
 mod traceless;
@@ -55,7 +56,7 @@ use crate::lab::Lab;
 /// Tests of one module by name.
 type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
 
-const MODULES: [(&str, Tests); 12] = [
+const MODULES: [(&str, Tests); 15] = [
     ("repeat", repeat::TESTS),
     ("traceless", traceless::TESTS),
     ("crash", crash::TESTS),
