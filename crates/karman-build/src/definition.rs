@@ -47,7 +47,7 @@ pub fn read_definition(
 
 impl Planner<'_> {
     fn definition(&mut self, url: &str, names: &[String], defaults: &[&str]) -> Step<Definition> {
-        let shown = crate::git::shown(url);
+        let shown = karman_llb::shown_remote(url);
         let (vertex, bytes) = match Location::parse(url, false, |_| false)? {
             Location::Git(git) => {
                 let title = format!("[internal] load git source {shown}");

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, bake, build, cache, completions, constraints, doctor, image, inventory, login, run, sbom,
-    transfer,
+    audit, bake, build, cache, completions, constraints, doctor, image, inventory, login, run,
+    sbom, transfer,
 };
 use crate::failure::Done;
 use crate::setup::{Context, GlobalArgs};

@@ -64,7 +64,7 @@ fn run(lab: &Lab, path: &Path, who: Who, may_bless: bool) -> Tested {
         place = place.with_env(name, value);
     }
     let base = lab.base_tree()?;
-    let answer = check_file(path, bless, |case| answer(lab, &place, case, base));
+    let answer = check_file(path, bless, |case| lab.masked(&answer(lab, &place, case, base)));
     if let Err(failure) = answer {
         panic!("\nexpected:\n{}actual:\n{}", failure.expected, failure.actual);
     }
