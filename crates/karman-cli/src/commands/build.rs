@@ -120,12 +120,18 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
     let (metadata_file, iidfile) = (args.metadata_file.clone(), args.iidfile.clone());
     let specs = vec![spec];
     let (tags, stdout) = (driver::tags_of(&specs), driver::uses_stdout(&specs));
-    let job =
-        Job { specs, progress, pull: args.pull, allow: args.allow, debug: args.progress.debug() };
+    let job = Job {
+        specs,
+        progress,
+        pull: args.pull,
+        allow: args.allow,
+        debug: args.progress.debug(),
+        keep_going: false,
+    };
     if let Some((call, method)) = args.call.method() {
         return method.show(driver::call(&job, call, &context)?);
     }
-    let response = driver::build(job, &context)?;
+    let response = driver::build(job, &context)?.response;
     let id = response.configs.get(NAME).map(ToString::to_string);
     if let Some(file) = metadata_file {
         let tags = tags.get(NAME).map(Vec::as_slice).unwrap_or_default();
