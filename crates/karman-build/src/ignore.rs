@@ -46,6 +46,11 @@ impl Planner<'_> {
                 self.ignore_files.insert(path.to_owned(), None);
                 return Ok(None);
             }
+            // BuildKit takes what it cannot read as a file for no file.
+            Err(e) if e.kind() == std::io::ErrorKind::IsADirectory => {
+                self.ignore_files.insert(path.to_owned(), None);
+                return Ok(None);
+            }
             Ok(Read::TooLarge) => {
                 return Err(Problem::input(format!("`{name}` is larger than {MAX_BYTES} bytes")));
             }

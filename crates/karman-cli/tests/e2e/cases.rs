@@ -4,25 +4,28 @@
 //! |---|---|
 //! | `Dockerfile` | the file `ctx/Dockerfile` |
 //! | `ctx/…`, `work/…` | a file of the context, or beside it; `mode=0755` or `link=TARGET` as value |
+//! | `setup` | a shell script that runs in the context before the build |
+//! | `www/…` | a file that a server has at `{server}/…`; `www/NAME.head` are lines of its answer |
 //! | `options` | added to `karman build`; `{base}` is the source of the base image |
 //! | `args` | the whole command line instead; `out.tar` is read for `tree`, `out` for `config` |
 //! | `env` | a variable of the environment, `NAME=value` |
+//! | `change` | a shell script that runs in the context before a second build, for `cached` |
 //! | `requires` | `root`, or a program of the host |
-//! | `expect` | `tree`, `config`, `history`, `stdout`, or `stderr exit=N` |
+//! | `expect` | `tree`, `tree times`, `layers`, `config`, `history`, `cached`, `stdout`, or `stderr exit=N` |
 //!
-//! A tree shows what the base image does not have, and with `-` what it lost.
+//! A tree shows what the base image does not have, and with `-` what it lost; `layers` shows the entries of
+//! each layer above the base; `cached` shows which instructions the second build ran.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use karman_testing::{
-    Case, Place, Section, Skip, Tested, Told, Trial, Who, case_files, check_file,
-};
+use karman_testing::{Case, Place, Skip, Tested, Told, Trial, Who, case_files, check_file};
 
 use crate::lab::{Lab, need, need_root};
 use crate::layout::Layout;
-use crate::tree::Tree;
+use crate::repeat::steps;
+use crate::scene::Scene;
+use crate::tree::{Times, Tree};
 
 /// Where the cases are.
 fn directory() -> &'static Path {
@@ -76,29 +79,69 @@ fn check_needs(case: &Case) -> Result<(), Skip> {
 }
 
 fn answer(lab: &Lab, place: &Place, case: &Case, base: &Tree) -> String {
-    case.sections.iter().for_each(|section| write(place, section));
+    let scene = Scene::set(place, case);
     let expect = case.section("expect").map_or("", |s| s.value.as_str());
-    let told = place.run(arguments(lab, case, expect));
     let (kind, rest) = expect.split_once(' ').unwrap_or((expect, ""));
+    let arguments = arguments(lab, &scene, case, kind);
+    let told = place.run(&arguments);
+    let normal = |text: &str| normal(&scene.unnamed(text), place);
     if kind == "stderr" {
         let want: i32 = rest.strip_prefix("exit=").and_then(|n| n.parse().ok()).expect("exit=N");
         let note =
             if told.code == want { String::new() } else { format!("(exit {})\n", told.code) };
-        return normal(&told.err, place) + &note;
+        return normal(&told.err) + &note + left_over(place);
     }
     if told.code != 0 {
-        return failed(&told, place);
+        return format!("(exit {})\n{}{}", told.code, normal(&told.out), normal(&told.err));
     }
     match kind {
         "tree" => {
             let tar = fs::read(place.work().join("out.tar")).expect("the output");
-            Tree::read(&tar).beyond(base)
+            let times = if rest == "times" { Times::Shown } else { Times::Hidden };
+            Tree::read(&tar).beyond(base, times)
         }
+        "layers" => layers(&layout(place)),
         "config" => format!("{:#}\n", layout(place).config["config"]),
         "history" => history(&layout(place)),
-        "stdout" => normal(&told.out, place),
+        "cached" => {
+            scene.change(place, case);
+            cached(&place.run(&arguments))
+        }
+        "stdout" => normal(&told.out),
         other => panic!("unknown expectation `{other}`"),
     }
+}
+
+/// Words that no expectation has, where a failed build exported something.
+fn left_over(place: &Place) -> &'static str {
+    let there = ["out.tar", "out"].iter().any(|name| place.work().join(name).exists());
+    if there { "(something was exported)\n" } else { "" }
+}
+
+/// The entries of each layer but the first, which is the base's.
+fn layers(layout: &Layout) -> String {
+    let mut out = String::new();
+    for (at, tar) in layout.layers().iter().enumerate().skip(1) {
+        out.push_str(&format!("layer {at}\n{}", Tree::read(tar).lines()));
+    }
+    out
+}
+
+/// The instructions of a build and whether each ran.
+fn cached(told: &Told) -> String {
+    assert_eq!(told.code, 0, "the second build: {}", told.err);
+    let mut lines: Vec<String> = Vec::new();
+    for (name, how) in steps(&told.err) {
+        let Some((_, instruction)) = name.split_once("] ") else { continue };
+        if ["RUN ", "COPY ", "ADD ", "WORKDIR "].iter().any(|w| instruction.starts_with(w)) {
+            lines.push(format!(
+                "{} {instruction}\n",
+                if how == "CACHED" { "cached" } else { "ran" }
+            ));
+        }
+    }
+    lines.sort();
+    lines.concat()
 }
 
 fn layout(place: &Place) -> Layout {
@@ -116,50 +159,24 @@ fn history(layout: &Layout) -> String {
     entries.iter().map(line).collect()
 }
 
-fn failed(told: &Told, place: &Place) -> String {
-    format!("(exit {})\n{}{}", told.code, normal(&told.out, place), normal(&told.err, place))
-}
-
 /// The whole command line.
-fn arguments(lab: &Lab, case: &Case, expect: &str) -> Vec<String> {
-    let fill = |text: &str| text.replace("{base}", &lab.base());
+fn arguments(lab: &Lab, scene: &Scene, case: &Case, kind: &str) -> Vec<String> {
+    let fill = |text: &str| scene.named(text).replace("{base}", &lab.base());
     if let Some(args) = case.section("args") {
         return words(&fill(&args.value));
     }
-    let output = match expect.split(' ').next() {
-        Some("config" | "history") => "type=oci,dest=out,tar=false",
+    let output = match kind {
+        "config" | "history" | "layers" => "type=oci,dest=out,tar=false",
         _ => "type=tar,dest=out.tar",
     };
-    let mut all = lab.build_args(&["--progress=quiet", "-o", output]);
-    all.retain(|a| a != "--progress=plain");
+    let mut all = lab.build_args(&["-o", output]);
+    if kind != "cached" {
+        all.retain(|a| a != "--progress=plain");
+        all.push("--progress=quiet".to_owned());
+    }
     all.extend(case.values("options").flat_map(|o| words(&fill(o))));
     all.push("ctx".to_owned());
     all
-}
-
-fn write(place: &Place, section: &Section) {
-    let name = match section.name.as_str() {
-        "Dockerfile" => "ctx/Dockerfile",
-        name if name.starts_with("ctx/") => name,
-        name => match name.strip_prefix("work/") {
-            Some(name) => name,
-            None => return,
-        },
-    };
-    let path = place.write(name, &section.body);
-    for word in section.value.split_whitespace() {
-        match word.split_once('=').expect("key=value") {
-            ("mode", octal) => {
-                let mode = u32::from_str_radix(octal, 8).expect("an octal number");
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("chmod");
-            }
-            ("link", target) => {
-                fs::remove_file(&path).expect("the file just written");
-                symlink(target, &path).expect("a link");
-            }
-            (key, _) => panic!("unknown attribute `{key}`"),
-        }
-    }
 }
 
 /// Words as a shell splits them, with single and double quotes.

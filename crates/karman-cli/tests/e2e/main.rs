@@ -31,6 +31,7 @@ mod registry;
 mod repeat;
 mod resolver;
 mod rootless;
+mod scene;
 mod server;
 mod traceless;
 mod tree;

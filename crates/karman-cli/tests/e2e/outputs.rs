@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Tests;
 use crate::lab::{Lab, need, need_root, tool, tool_tells};
 use crate::layout::Layout;
-use crate::tree::Tree;
+use crate::tree::{Times, Tree};
 
 pub(crate) const TESTS: Tests = &[
     ("an_oci_archive_and_a_layout_hold_the_same_image", same_image),
@@ -145,7 +145,7 @@ fn tar_and_directory(lab: &Lab) -> Tested {
     let place = place(lab)?;
     lab.build(&place, &["-o", "type=tar,dest=out.tar", "-o", "type=local,dest=files", "ctx"]).ok();
     let tar = fs::read(place.work().join("out.tar")).expect("the tar");
-    let shown = Tree::read(&tar).beyond(lab.base_tree()?);
+    let shown = Tree::read(&tar).beyond(lab.base_tree()?, Times::Hidden);
     let want = "d 0755 1000:1000 /data\nf 0640 1000:1000 /data/owned \"owned\\n\"\n\
                 f 0644 0:0 /data/second \"second\\n\"\nl 0777 0:0 /data/soft -> owned\n\
                 d 1777 0:0 /data/sticky\n- /opt\n";

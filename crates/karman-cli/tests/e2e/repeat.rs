@@ -77,7 +77,7 @@ fn equal_digests_in_empty_stores(lab: &Lab) -> Tested {
 }
 
 /// The steps of a plain log: name and how it ended.
-fn steps(log: &str) -> Vec<(String, String)> {
+pub(crate) fn steps(log: &str) -> Vec<(String, String)> {
     let mut names = std::collections::BTreeMap::new();
     let mut ended = Vec::new();
     for line in log.lines().filter_map(|l| l.strip_prefix('#')) {

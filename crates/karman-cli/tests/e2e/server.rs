@@ -1,4 +1,7 @@
 //! A small HTTP server of one directory, and ports that are free.
+//!
+//! A file `NAME.head` beside `NAME` is the head of the answer for it: lines `Name: value`, and `Status: 302 Found`
+//! where it is not `200 OK`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -58,14 +61,19 @@ fn answer(stream: &TcpStream, dir: &Path, log: &Mutex<Vec<String>>) -> Option<()
     let safe = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
     let body = std::fs::read(dir.join(path)).ok().filter(|_| safe);
     let etag = body.as_ref().map(|b| format!("\"{}\"", Digest::sha256_of(b).hex()));
+    let head = std::fs::read_to_string(dir.join(format!("{path}.head"))).unwrap_or_default();
+    let (told, head): (Vec<&str>, Vec<&str>) =
+        head.lines().partition(|line| line.starts_with("Status: "));
+    let told = told.first().and_then(|line| line.strip_prefix("Status: "));
     let (status, body) = match (body, etag.as_ref()) {
         (Some(_), Some(etag)) if *etag == known => ("304 Not Modified", Vec::new()),
-        (Some(body), _) => ("200 OK", body),
+        (Some(body), _) => (told.unwrap_or("200 OK"), body),
         _ => ("404 Not Found", b"no such file".to_vec()),
     };
     let line = format!("{method} /{path} {}", &status[..3]);
     log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-    let etag = etag.map_or(String::new(), |e| format!("ETag: {e}\r\n"));
+    let mut etag = etag.map_or(String::new(), |e| format!("ETag: {e}\r\n"));
+    head.iter().for_each(|line| etag.push_str(&format!("{line}\r\n")));
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Length: {}\r\n{etag}Connection: close\r\n\r\n",
         body.len()
