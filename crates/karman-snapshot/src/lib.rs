@@ -14,7 +14,7 @@
 //!
 //! A *chain* is a list of snapshots, bottom first, that make a root filesystem. A [`View`] is what such a chain shows
 //! when it is merged; [`LayerWriter`] writes the next layer on top of one; [`copy()`] moves files from a view into a
-//! layer; [`digest`] says whether two selections of files are the same.
+//! layer; [`Below`] unpacks entries of an archive into one; [`digest`] says whether two selections of files are the same.
 //!
 //! # Sharing of inodes
 //!
@@ -37,4 +37,4 @@ pub use error::{Result, SnapshotError};
 pub use snapshots::{Active, SnapshotId, SnapshotInfo, Snapshots};
 pub use statcache::{FileDigest, ViewCache};
 pub use view::{Decision, Filter, Found, MergedDir, PathFilter, View, Visit, WalkDir, WalkEntry};
-pub use writer::{Attrs, LayerWriter, Replace};
+pub use writer::{Attrs, Below, LayerWriter, Node, Replace};

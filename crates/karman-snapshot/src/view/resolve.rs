@@ -31,8 +31,13 @@ pub struct Found {
 }
 
 /// How far a path led.
+#[derive(Default)]
 struct Trace {
     dirs: Vec<(OsString, MergedDir, Stat, Arc<Dir>)>,
+    /// How many of `dirs` lead to what stands for the root.
+    floor: usize,
+    /// Whether something is missing on the way that a link leads.
+    dangling: bool,
     /// What comes after the last directory that exists.
     rest: Vec<OsString>,
     /// The first of `rest`, if it exists and is no directory.
@@ -75,11 +80,34 @@ impl View {
         Ok(Some(Found { path, stat, layer: dir.top_layer(), parent: top, name, dir: Some(dir) }))
     }
 
+    /// The same for a path below the directory `top`, which is the root for `..` and absolute links on the way, as
+    /// after `chroot`. `top` is a path without links.
+    ///
+    /// # Errors
+    /// [`SnapshotError::NoParent`] where a link on the way leads nowhere.
+    pub(crate) fn resolve_below(&self, top: &Path, path: &Path) -> Result<PathBuf> {
+        let mut start = self.trace(top, false)?;
+        start.floor = start.dirs.len();
+        let trace = self.continue_trace(start, path, true)?;
+        match trace.dangling {
+            true => Err(SnapshotError::NoParent(path.to_owned())),
+            false => Ok(trace.path()),
+        }
+    }
+
     fn trace(&self, path: &Path, follow: bool) -> Result<Trace> {
-        let mut trace = Trace { dirs: Vec::new(), rest: Vec::new(), leaf: None };
+        self.continue_trace(Trace::default(), path, follow)
+    }
+
+    fn continue_trace(&self, mut trace: Trace, path: &Path, follow: bool) -> Result<Trace> {
         let mut todo = components_reversed(path.as_os_str());
         let mut links = 0;
+        // How much is left to do when the target of the current link has been passed.
+        let mut after_link = usize::MAX;
         while let Some(name) = todo.pop() {
+            if todo.len() < after_link {
+                after_link = usize::MAX;
+            }
             match name.as_bytes() {
                 b"." => continue,
                 b".." => {
@@ -95,7 +123,10 @@ impl View {
             }
             let dir = trace.dirs.last().map_or_else(|| self.root(), |(_, dir, _, _)| dir.clone());
             match self.visible_child(&trace, &dir, &name)? {
-                None => trace.rest.push(name),
+                None => {
+                    trace.dangling |= after_link != usize::MAX;
+                    trace.rest.push(name);
+                }
                 Some(Child::Dir(sub, stat)) => {
                     let parent = sub_parent(&dir, &sub);
                     trace.dirs.push((name, sub, stat, parent));
@@ -109,8 +140,9 @@ impl View {
                     }
                     let target = parent.read_link(&name).on(path)?;
                     if target.as_bytes().starts_with(b"/") {
-                        trace.dirs.clear();
+                        trace.dirs.truncate(trace.floor);
                     }
+                    after_link = after_link.min(todo.len());
                     todo.extend(components_reversed(&target));
                 }
                 Some(Child::Other { layer, parent, stat }) => {
@@ -138,7 +170,7 @@ impl Trace {
 
     /// `..`: the root is its own parent.
     fn leave(&mut self) {
-        if self.rest.pop().is_none() {
+        if self.rest.pop().is_none() && self.dirs.len() > self.floor {
             self.dirs.pop();
         }
         self.leaf = None;

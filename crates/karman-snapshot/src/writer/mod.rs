@@ -5,6 +5,7 @@
 //! [`LayerWriter::finish`], so that writing into them neither needs permissions nor leaves today's date: an existing
 //! directory keeps its time, and the same steps give the same layer.
 
+mod below;
 mod dest;
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use karman_sys::fs::{Copier, Dir, FileKind, FsError, Owner, Time, remove_tree};
 
+pub use below::{Below, Node};
 pub(crate) use dest::DestDir;
 
 use crate::error::{On, Result, SnapshotError};

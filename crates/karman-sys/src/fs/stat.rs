@@ -168,6 +168,12 @@ impl Stat {
     }
 }
 
+/// The number of a device as [`Stat::rdev`] has it.
+#[must_use]
+pub fn device_number(major: u32, minor: u32) -> u64 {
+    rustix::fs::makedev(major, minor)
+}
+
 /// The facts of an open file.
 pub fn stat_fd(fd: impl AsFd) -> Result<Stat> {
     rustix::fs::fstat(fd).map(from_raw).at("stat", Path::new("."))
