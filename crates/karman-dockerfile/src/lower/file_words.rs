@@ -10,21 +10,19 @@ const MAX_MODE: u32 = 0o7777;
 /// The name of a downloaded file whose URL has none.
 const UNNAMED: &str = "__unnamed__";
 
-/// `USER[:GROUP]` by number or name; `root` is 0 even where there is no `/etc/passwd`.
+/// `USER[:GROUP]` by number or name; `root` is 0 even where there is no `/etc/passwd`, and so is nothing before or after
+/// the colon. A number beyond 31 bits is a name, as in BuildKit.
 pub(super) fn owner(text: &str) -> Owner {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    let principal = |name: &str| match name.parse::<u32>() {
-        Ok(number) => Principal::Id(number),
-        Err(_) if name == "root" => Principal::Id(0),
-        Err(_) => Principal::Name(name.to_owned()),
+    let principal = |name: &str| match name.parse::<i32>().map(u32::try_from) {
+        Ok(Ok(number)) => Principal::Id(number),
+        _ if matches!(name, "root" | "") => Principal::Id(0),
+        _ => Principal::Name(name.to_owned()),
     };
-    Owner {
-        user: Some(user).filter(|u| !u.is_empty()).map(principal),
-        group: group.filter(|g| !g.is_empty()).map(principal),
-    }
+    Owner { user: Some(principal(user)), group: group.map(principal) }
 }
 
 /// Whether a source is downloaded, or cloned.
@@ -101,6 +99,8 @@ mod tests {
         let name = |n: &str| Principal::Name(n.to_owned());
         assert_eq!(owner("5"), Owner { user: Some(id(5)), group: None });
         assert_eq!(owner("root:app"), Owner { user: Some(id(0)), group: Some(name("app")) });
-        assert_eq!(owner(":7"), Owner { user: None, group: Some(id(7)) });
+        assert_eq!(owner(":7"), Owner { user: Some(id(0)), group: Some(id(7)) });
+        assert_eq!(owner("app:"), Owner { user: Some(name("app")), group: Some(id(0)) });
+        assert_eq!(owner("4294967294").user, Some(name("4294967294")));
     }
 }

@@ -67,6 +67,16 @@ pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity,
     Ok(Identity { uid, gid, groups, home: home.to_owned() })
 }
 
+/// User and group id of the user with that name.
+pub(crate) fn ids_of(name: &str, passwd: &str) -> Option<(u32, u32)> {
+    passwd_entries(passwd).find(|e| e.name == name).map(|e| (e.uid, e.gid))
+}
+
+/// The id of the group with that name.
+pub(crate) fn gid_of(name: &str, group: &str) -> Option<u32> {
+    group_entries(group).find(|g| g.name == name).map(|g| g.gid)
+}
+
 /// The number of a group by name or number.
 pub(crate) fn find_group(wanted: &str, group: &str) -> Result<u32, UserError> {
     let by_name = group_entries(group).find(|g| g.name == wanted).map(|g| g.gid);

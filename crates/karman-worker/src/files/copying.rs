@@ -20,7 +20,7 @@ const MAX_MATCHES: usize = 1_000_000;
 
 impl Actor<'_> {
     pub(super) fn copy(&mut self, action: &Copy) -> Result<(), SolveError> {
-        let (source, is_context) = self.source(action)?;
+        let source = self.source(action)?;
         for path in &action.required {
             let at = clean(&action.src).join(path.trim_start_matches('/'));
             let found = source.lookup(&at, true).or_fail(Cause::Input, "look up a source")?;
@@ -40,41 +40,31 @@ impl Actor<'_> {
             if action.unpack && self.unpack(action, &source, path)? {
                 continue;
             }
-            self.copy_one(action, &source, is_context, path)?;
+            self.copy_one(action, &source, path)?;
         }
         Ok(())
     }
 
-    /// The view that is copied from, and whether it is a directory of the caller.
-    fn source(&mut self, action: &Copy) -> Result<(View, bool), SolveError> {
+    /// The view that is copied from.
+    fn source(&mut self, action: &Copy) -> Result<View, SolveError> {
         match action.from.and_then(|i| self.inputs.get(i)) {
-            Some(Output::Context(context)) => Ok((context_view(context)?, true)),
+            Some(Output::Context(context)) => context_view(context),
             Some(Output::Layers(chain)) => {
                 let snapshots = self.engine.snapshots();
                 self.windows.add(&windows_of(snapshots, chain)?);
-                let view = snapshots.view(chain).or_fail(Cause::Store, "open the source")?;
-                Ok((view, false))
+                snapshots.view(chain).or_fail(Cause::Store, "open the source")
             }
-            None => {
-                let empty = View::of_layers(&[]).or_fail(Cause::Engine, "open an empty view")?;
-                Ok((empty, false))
-            }
+            None => View::of_layers(&[]).or_fail(Cause::Engine, "open an empty view"),
         }
     }
 
-    fn copy_one(
-        &mut self,
-        action: &Copy,
-        source: &View,
-        is_context: bool,
-        path: &Path,
-    ) -> Result<(), SolveError> {
+    fn copy_one(&mut self, action: &Copy, source: &View, path: &Path) -> Result<(), SolveError> {
         let filter = PathRules::new(&action.include, &action.exclude)?;
         let decide = |path: &Path, is_dir: bool| filter.decide(path, is_dir);
         let change = action.mode.as_deref().map(ModeChange::parse).transpose()?;
         let change = change.map(|c| move |mode: u32, is_dir: bool| c.apply(mode, is_dir));
         let owner = match &action.owner {
-            Some(owner) => Some(find_owner(owner, self.writer.view())?),
+            Some(owner) => Some(find_owner(owner, self.base)?),
             None => None,
         };
         let options = CopyOptions {
@@ -90,15 +80,28 @@ impl Actor<'_> {
             created: self.time(action.created),
             link: true,
             replace: if action.replace { Replace::Anything } else { Replace::SameType },
-            digests: is_context,
+            digests: !source.is_immutable(),
         };
         let report = copy(source, path, &mut self.writer, Path::new(&action.dest), &options)
             .map_err(|e| copy_error(e, path))?;
-        if is_context {
-            let doing = "remember file digests";
+        if !source.is_immutable()
+            && let Some(input) = action.from
+        {
+            self.digests.entry(input).or_default().extend(report.digests);
+        }
+        Ok(())
+    }
+
+    /// Remembers the digests of the context files that were read, so that they need not be read again to see whether
+    /// they changed. Once for all actions: the table of a large context takes long to load and to save.
+    pub(super) fn remember_digests(&mut self) -> Result<(), SolveError> {
+        let doing = "remember file digests";
+        for (input, files) in std::mem::take(&mut self.digests) {
+            let Some(Output::Context(context)) = self.inputs.get(input) else { continue };
+            let view = context_view(context)?;
             let mut cache =
-                ViewCache::load(self.engine.store(), source).or_fail(Cause::Store, doing)?;
-            for file in report.digests {
+                ViewCache::load(self.engine.store(), &view).or_fail(Cause::Store, doing)?;
+            for file in files {
                 cache.insert(file.layer, &file.stat, file.digest);
             }
             cache.save().or_fail(Cause::Store, doing)?;
@@ -109,13 +112,11 @@ impl Actor<'_> {
     /// Unpacks the source if it is an archive; whether it was one.
     fn unpack(&mut self, action: &Copy, source: &View, path: &Path) -> Result<bool, SolveError> {
         let owner = match &action.owner {
-            Some(owner) => Some(find_owner(owner, self.writer.view())?),
+            Some(owner) => Some(find_owner(owner, self.base)?),
             None => None,
         };
-        let time = self.engine.epoch_time();
-        let snapshots = self.engine.snapshots();
-        let dest = Path::new(&action.dest);
-        let target = unpack::Target { snapshots, dest, owner, created: time };
+        let (dest, created) = (Path::new(&action.dest), self.time(action.created));
+        let target = unpack::Target { dest, owner, created };
         unpack::archive(source, path, &mut self.writer, &target)
     }
 }
@@ -138,8 +139,11 @@ fn copy_error(error: SnapshotError, path: &Path) -> SolveError {
     }
 }
 
-/// The paths that a pattern matches, sorted; a pattern without wildcards is itself, if it exists.
-/// Symbolic links before the first wildcard are followed, those behind it are not.
+/// The paths that a pattern matches, sorted; a pattern without wildcards is itself, whether or not it exists.
+/// Symbolic links before the first wildcard are followed (the last of them if `follow`), those behind it are not.
+///
+/// # Errors
+/// When what comes before the first wildcard does not exist.
 pub(super) fn resolve_wildcards(
     view: &View,
     pattern: &str,
@@ -153,6 +157,9 @@ pub(super) fn resolve_wildcards(
     let parts: Vec<&str> = text.split('/').filter(|p| !p.is_empty()).collect();
     let first = parts.iter().position(|p| karman_pattern::has_wildcard(p)).unwrap_or(0);
     let prefix: PathBuf = std::iter::once("/").chain(parts[..first].iter().copied()).collect();
+    if view.lookup(&prefix, follow).or_fail(Cause::Input, "look up a source")?.is_none() {
+        return Err(not_found(&prefix));
+    }
     let mut found = vec![prefix];
     for (at, part) in parts.iter().enumerate().skip(first) {
         let mut next = Vec::new();
@@ -164,7 +171,7 @@ pub(super) fn resolve_wildcards(
             }
         }
         if at + 1 < parts.len() {
-            next.retain(|p| is_dir(view, p, follow));
+            next.retain(|p| is_dir(view, p));
         }
         found = next;
     }
@@ -192,8 +199,8 @@ fn children(
     Ok(())
 }
 
-fn is_dir(view: &View, path: &Path, follow: bool) -> bool {
-    let found = view.lookup(path, follow).ok().flatten();
+fn is_dir(view: &View, path: &Path) -> bool {
+    let found = view.lookup(path, false).ok().flatten();
     found.is_some_and(|f| f.stat.kind() == FileKind::Dir)
 }
 

@@ -6,6 +6,7 @@ mod seed;
 mod selection;
 mod unpack;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
@@ -14,7 +15,7 @@ use karman_llb::{
     FileAction, FileOp, Mkdir, Mkfile, Owner as LlbOwner, Principal, Remove, Symlink,
 };
 use karman_snapshot::digest::{Selection, stat_identity};
-use karman_snapshot::{Attrs, CopyOptions, LayerWriter, View, copy};
+use karman_snapshot::{Attrs, CopiedFile, CopyOptions, LayerWriter, View, copy};
 use karman_sys::fs::{Owner, Time};
 
 pub(crate) use seed::{CacheSeed, seed_cache_mount};
@@ -42,10 +43,14 @@ pub(crate) fn run(engine: &Engine, op: &FileOp, inputs: &[Output]) -> Result<Cha
     let active = snapshots.prepare(&base).or_fail(Cause::Store, "prepare a layer")?;
     let writer = active.writer(&lower).or_fail(Cause::Store, "prepare a layer")?;
     let mut windows = windows_of(snapshots, &base)?;
-    let mut actor = Actor { engine, inputs, writer, windows: &mut windows };
+    let base_view = op.base.map(|_| &lower);
+    let (digests, windows_of_sources) = (BTreeMap::new(), &mut windows);
+    let mut actor =
+        Actor { engine, inputs, writer, base: base_view, windows: windows_of_sources, digests };
     for action in &op.actions {
         actor.act(action)?;
     }
+    actor.remember_digests()?;
     actor.writer.finish().or_fail(Cause::Store, "finish a layer")?;
     let mut chain = base;
     chain.push(commit(active, &windows, "file")?);
@@ -81,7 +86,11 @@ struct Actor<'a> {
     engine: &'a Engine,
     inputs: &'a [Output],
     writer: LayerWriter,
+    /// The filesystem before the first action; `None` in scratch.
+    base: Option<&'a View>,
     windows: &'a mut Windows,
+    /// The context files that were read, by input.
+    digests: BTreeMap<usize, Vec<CopiedFile>>,
 }
 
 impl Actor<'_> {
@@ -142,7 +151,7 @@ impl Actor<'_> {
         created: Option<i64>,
     ) -> Result<Attrs, SolveError> {
         let owner = match owner {
-            Some(owner) => find_owner(owner, self.writer.view())?,
+            Some(owner) => find_owner(owner, self.base)?,
             None => Owner::default(),
         };
         Ok(Attrs { mode, owner, mtime: self.time(created) })
@@ -153,23 +162,32 @@ impl Actor<'_> {
     }
 }
 
-/// The numbers behind an owner, looked up in a filesystem.
-pub(crate) fn find_owner(owner: &LlbOwner, view: &View) -> Result<Owner, SolveError> {
-    let failed = |e: users::UserError| SolveError::new(Cause::Input, e.to_string());
+/// The numbers behind an owner. Names are looked up in the filesystem as it is before the instruction; one that it does
+/// not know is root, as in BuildKit.
+///
+/// # Errors
+/// A name where there is no filesystem to look it up in: in `FROM scratch`, and for what `--link` copies.
+fn find_owner(owner: &LlbOwner, base: Option<&View>) -> Result<Owner, SolveError> {
+    let read = |path: &str, name: &str| {
+        let no_base = || {
+            let message = format!("cannot look up `{name}`: there is no base with `{path}`");
+            SolveError::new(Cause::Input, message)
+                .with_hint("use a number: neither `FROM scratch` nor `--link` has names")
+        };
+        read_database(base.ok_or_else(no_base)?, path)
+    };
     let (uid, own_gid) = match &owner.user {
         None => (0, 0),
         Some(Principal::Id(uid)) => (*uid, *uid),
         Some(Principal::Name(name)) => {
-            let passwd = read_database(view, "/etc/passwd")?;
-            let user = users::resolve(name, &passwd, "").map_err(failed)?;
-            (user.uid, user.gid)
+            users::ids_of(name, &read("/etc/passwd", name)?).unwrap_or((0, 0))
         }
     };
     let gid = match &owner.group {
         None => own_gid,
         Some(Principal::Id(gid)) => *gid,
         Some(Principal::Name(name)) => {
-            users::find_group(name, &read_database(view, "/etc/group")?).map_err(failed)?
+            users::gid_of(name, &read("/etc/group", name)?).unwrap_or(own_gid)
         }
     };
     Ok(Owner { uid, gid })

@@ -1,41 +1,38 @@
 //! `--chmod`: octal or symbolic.
 //!
-//! Symbolic modes mean what `chmod(1)` says, without a umask: no class is all classes. Two points
-//! are BSD's, whose rules BuildKit takes: `X` looks at the mode of the source, and `s` and `t` have no
-//! effect for `o` alone.
+//! Symbolic modes follow `setmode(3)` of the BSDs, as BuildKit's do (dchapes/mode): `X` looks at the mode before the
+//! change, a class may be copied (`go=u-w`), and no class means all of them, since builds run with umask 0. `X` may
+//! follow `=` as in BuildKit's documentation (`u=rwX,go=rX`).
 
 use karman_control::{Cause, SolveError};
 
-/// Read, write and execute of user, group and others.
-const USER: u32 = 0o700;
-const GROUP: u32 = 0o070;
-const OTHER: u32 = 0o007;
-const ALL: u32 = USER | GROUP | OTHER;
-
-/// Execute for anybody.
+/// Permissions and set-id bits, what `=` without a class clears.
+const STANDARD: u32 = 0o6777;
+const STICKY: u32 = 0o1000;
+const SET_ID: u32 = 0o6000;
 const EXECUTE: u32 = 0o111;
+const OTHER: u32 = 0o007;
 
 /// A change of permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ModeChange {
     Absolute(u32),
-    Symbolic(Vec<Clause>),
+    Symbolic(Vec<Step>),
 }
 
-/// One `[ugoa]*[+-=][rwxXstugo]*` of a symbolic mode.
+/// One step of a symbolic mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Clause {
-    /// The permission bits of the classes named.
-    who: u32,
-    op: char,
-    /// `r`, `w`, `x` as an octal digit.
-    bits: u32,
-    /// `u`, `g`, `o`: the permission bits of the classes whose permissions are taken.
-    copied: u32,
-    /// `X`: execute for directories and for what anybody may execute.
-    conditional_execute: bool,
-    setid: bool,
-    sticky: bool,
+pub(super) enum Step {
+    Set(u32),
+    Clear(u32),
+    /// For directories and what anybody could execute.
+    SetIfExecutable(u32),
+    /// Copies the permissions of the class that is so far from the right to the classes of the mask.
+    Copy {
+        shift: u32,
+        op: u8,
+        to: u32,
+    },
 }
 
 impl ModeChange {
@@ -50,94 +47,126 @@ impl ModeChange {
                 u32::from_str_radix(text, 8).ok().filter(|m| *m <= 0o7777).ok_or_else(bad)?;
             return Ok(Self::Absolute(mode));
         }
-        let clauses: Option<Vec<Vec<Clause>>> = text.split(',').map(parse_group).collect();
-        Ok(Self::Symbolic(clauses.ok_or_else(bad)?.concat()))
+        let mut steps = Vec::new();
+        for group in text.split(',') {
+            parse_group(group.as_bytes(), &mut steps).ok_or_else(bad)?;
+        }
+        Ok(Self::Symbolic(steps))
     }
 
     pub(super) fn apply(&self, mode: u32, is_dir: bool) -> u32 {
-        let may_execute = is_dir || mode & EXECUTE != 0;
-        match self {
-            Self::Absolute(mode) => *mode,
-            Self::Symbolic(clauses) => clauses.iter().fold(mode, |m, c| c.apply(m, may_execute)),
-        }
+        let steps = match self {
+            Self::Absolute(mode) => return *mode,
+            Self::Symbolic(steps) => steps,
+        };
+        let is_executable = is_dir || mode & EXECUTE != 0;
+        steps.iter().fold(mode, |mode, step| match *step {
+            Step::Set(bits) => mode | bits,
+            Step::Clear(bits) => mode & !bits,
+            Step::SetIfExecutable(bits) if is_executable => mode | bits,
+            Step::SetIfExecutable(_) => mode,
+            Step::Copy { shift, op, to } => {
+                let copied = (((mode >> shift) & 7) * EXECUTE) & to;
+                match op {
+                    b'+' => mode | copied,
+                    b'-' => mode & !copied,
+                    _ => (mode & !to) | copied,
+                }
+            }
+        })
     }
 }
 
-/// The permission bits of a class letter.
-fn class(letter: char) -> Option<u32> {
-    match letter {
-        'u' => Some(USER),
-        'g' => Some(GROUP),
-        'o' => Some(OTHER),
+/// Reads classes and what follows them up to the next comma; `u+x-w` is one group of two operations.
+fn parse_group(text: &[u8], steps: &mut Vec<Step>) -> Option<()> {
+    let class = |c: &u8| match c {
+        b'u' => Some(0o4700),
+        b'g' => Some(0o2070),
+        b'o' => Some(OTHER),
+        b'a' => Some(STANDARD),
         _ => None,
+    };
+    let who: u32 = text.iter().map_while(class).fold(0, |all, bits| all | bits);
+    let mut rest = &text[text.iter().map_while(class).count()..];
+    loop {
+        let (op, after) = rest.split_first().filter(|(op, _)| b"+-=".contains(op))?;
+        let length = after.iter().take_while(|c| b"rwxXstugo".contains(c)).count();
+        Operation { op: *op, who, perm: 0, is_conditional: false, is_done: false }
+            .read(&after[..length], steps);
+        rest = &after[length..];
+        if rest.is_empty() {
+            return Some(());
+        }
     }
 }
 
-/// `u+x-w` is one group of two clauses.
-fn parse_group(text: &str) -> Option<Vec<Clause>> {
-    let who_end = text.find(|c| !matches!(c, 'u' | 'g' | 'o' | 'a'))?;
-    let named = text[..who_end].chars().fold(0, |who, c| who | class(c).unwrap_or(ALL));
-    let who = if named == 0 { ALL } else { named };
-    let mut clauses: Vec<Clause> = Vec::new();
-    for c in text[who_end..].chars() {
-        if matches!(c, '+' | '-' | '=') {
-            clauses.push(Clause {
-                who,
-                op: c,
-                bits: 0,
-                copied: 0,
-                conditional_execute: false,
-                setid: false,
-                sticky: false,
-            });
-            continue;
-        }
-        let clause = clauses.last_mut()?;
-        match c {
-            'r' => clause.bits |= 4,
-            'w' => clause.bits |= 2,
-            'x' => clause.bits |= 1,
-            'X' => clause.conditional_execute = true,
-            's' => clause.setid = true,
-            't' => clause.sticky = who != OTHER,
-            c => clause.copied |= class(c)?,
-        }
-    }
-    Some(clauses).filter(|c| !c.is_empty())
+/// `+`, `-` or `=` with what it adds, removes or sets.
+struct Operation {
+    op: u8,
+    /// Bits of the classes; 0 for all.
+    who: u32,
+    perm: u32,
+    /// Whether there is an `X`.
+    is_conditional: bool,
+    /// Whether `=` has cleared what it clears.
+    is_done: bool,
 }
 
-impl Clause {
-    fn apply(self, mode: u32, may_execute: bool) -> u32 {
-        let mut bits = self.bits;
-        if self.conditional_execute && may_execute {
-            bits |= 1;
-        }
-        for (class, shift) in [(USER, 6), (GROUP, 3), (OTHER, 0)] {
-            if self.copied & class != 0 {
-                bits |= mode >> shift & 7;
+impl Operation {
+    fn read(&mut self, perms: &[u8], steps: &mut Vec<Step>) {
+        for c in perms {
+            let more_than_other = self.who == 0 || self.who & !OTHER != 0;
+            match c {
+                b'r' => self.perm |= 0o444,
+                b'w' => self.perm |= 0o222,
+                b'x' => self.perm |= EXECUTE,
+                b'X' => self.is_conditional |= self.op != b'-',
+                b's' if more_than_other => self.perm |= SET_ID,
+                b't' if more_than_other => {
+                    self.who |= STICKY;
+                    self.perm |= STICKY;
+                }
+                b'u' => self.copy(6, steps),
+                b'g' => self.copy(3, steps),
+                b'o' => self.copy(0, steps),
+                _ => {}
             }
         }
-        let mut change = (bits << 6 | bits << 3 | bits) & self.who;
-        if self.setid {
-            change |= self.set_id();
+        if self.perm != 0 || (self.op == b'=' && !self.is_done) {
+            self.flush(steps);
         }
-        if self.sticky {
-            change |= 0o1000;
-        }
-        match self.op {
-            '+' => mode | change,
-            '-' => mode & !change,
-            // Permissions of another class are taken without touching the set-id bits.
-            _ if self.copied != 0 => (mode & !self.who) | change,
-            _ => (mode & !self.who & !self.set_id()) | change,
-        }
+        self.flush_conditional(steps);
     }
 
-    /// The set-id bits of the classes named.
-    fn set_id(self) -> u32 {
-        let uid = if self.who & USER != 0 { 0o4000 } else { 0 };
-        let gid = if self.who & GROUP != 0 { 0o2000 } else { 0 };
-        uid | gid
+    fn copy(&mut self, shift: u32, steps: &mut Vec<Step>) {
+        if self.perm != 0 {
+            self.flush(steps);
+        }
+        self.is_done = true;
+        self.flush_conditional(steps);
+        let to = if self.who == 0 { 0o777 } else { self.who & 0o777 };
+        steps.push(Step::Copy { shift, op: self.op, to });
+    }
+
+    fn flush(&mut self, steps: &mut Vec<Step>) {
+        let all = if self.who == 0 { u32::MAX } else { self.who };
+        let bits = self.perm & all;
+        match self.op {
+            b'+' => steps.push(Step::Set(bits)),
+            b'-' => steps.push(Step::Clear(bits)),
+            _ => {
+                steps.push(Step::Clear(if self.who == 0 { STANDARD } else { self.who }));
+                steps.push(Step::Set(bits));
+            }
+        }
+        (self.perm, self.is_done) = (0, true);
+    }
+
+    fn flush_conditional(&mut self, steps: &mut Vec<Step>) {
+        if std::mem::take(&mut self.is_conditional) {
+            let all = if self.who == 0 { u32::MAX } else { self.who };
+            steps.push(Step::SetIfExecutable(EXECUTE & all));
+        }
     }
 }
 
@@ -148,15 +177,14 @@ mod tests {
     #[track_caller]
     fn check(text: &str, mode: u32, is_dir: bool, want: u32) {
         let change = ModeChange::parse(text).unwrap_or_else(|e| panic!("{e}"));
-        let found = change.apply(mode, is_dir);
-        assert_eq!(found, want, "{text} on {mode:o}: {found:o}");
+        let got = change.apply(mode, is_dir);
+        assert_eq!(got, want, "{text} on {mode:o} gives {got:o}, not {want:o}");
     }
 
     #[test]
     fn octal_is_absolute() {
         check("644", 0o4755, false, 0o644);
         check("04755", 0o644, false, 0o4755);
-        check("0", 0o644, true, 0);
     }
 
     #[test]
@@ -164,16 +192,17 @@ mod tests {
         for (text, mode, is_dir, want) in [
             ("u=rwX,go=rX", 0o600, false, 0o644),
             ("u=rwX,go=rX", 0o700, true, 0o755),
-            ("u=rwX,go=rX", 0o755, false, 0o755),
-            ("u=rwX,go=rX", 0o600, true, 0o755),
+            ("u=rwX,go=rX", 0o700, false, 0o755),
             ("+x", 0o644, false, 0o755),
+            ("a+x", 0o644, true, 0o755),
             ("a-w", 0o666, false, 0o444),
-            ("u+s", 0o755, false, 0o4755),
-            ("ug+s", 0o755, false, 0o6755),
-            ("u=rx", 0o4755, false, 0o555),
-            ("=", 0o755, false, 0),
-            ("go=", 0o755, false, 0o700),
+            ("go=", 0o777, false, 0o700),
+            ("=", 0o7777, false, 0o1000),
+            ("=r", 0o7777, false, 0o1444),
             ("u+x-w", 0o644, false, 0o544),
+            ("ug=rw,o=r", 0o777, false, 0o664),
+            ("u=rwX,go=rX", 0o600, true, 0o755),
+            ("ug+s", 0o755, false, 0o6755),
             ("a-x,a+X", 0o755, false, 0o755),
             ("a-x,a+X", 0o644, false, 0o644),
             ("u+rw,g+r,o-x,o+w", 0o124, true, 0o766),
@@ -183,24 +212,45 @@ mod tests {
     }
 
     #[test]
-    fn permissions_are_taken_from_other_classes() {
-        check("g=u", 0o700, false, 0o770);
-        check("go=u-w", 0o750, false, 0o755);
-        check("o+g", 0o751, false, 0o755);
+    fn classes_can_be_copied() {
+        check("g=u", 0o640, false, 0o660);
+        check("go=u-w", 0o700, true, 0o755);
+        check("o+g", 0o651, false, 0o655);
+        check("u-o", 0o755, false, 0o255);
+        check("a=u", 0o4750, false, 0o4777);
         check("go-u", 0o754, false, 0o700);
-        check("u=go", 0o021, false, 0o321);
+        // The second copy begins anew.
+        check("u=go", 0o021, false, 0o121);
     }
 
     #[test]
-    fn the_sticky_bit_is_no_matter_of_others() {
-        check("+t", 0o777, true, 0o1777);
-        check("o+t", 0o777, true, 0o777);
-        check("o+s", 0o777, true, 0o777);
+    fn conditional_execution_looks_at_the_mode_before() {
+        check("u=rw,+X", 0o700, false, 0o711);
+        check("=rw,+X", 0o640, false, 0o666);
+        check("=rw,+X", 0o640, true, 0o777);
+        check("-X", 0o755, false, 0o755);
+    }
+
+    #[test]
+    fn special_bits_need_their_class() {
+        for (text, want) in [
+            ("u+s", 0o4755),
+            ("g+s", 0o2755),
+            ("+s", 0o6755),
+            ("o+s", 0o755),
+            ("+t", 0o1755),
+            ("o+t", 0o755),
+            ("u+t", 0o1755),
+        ] {
+            check(text, 0o755, false, want);
+        }
+        check("u-s", 0o6755, false, 0o2755);
+        check("u=rw", 0o4755, false, 0o655);
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "rwx", "u", "u=q", "99999", "u=r,,g=w", "u=r,", ",u=r", "a", "u=a"] {
+        for text in ["", "rwx", "u", "u=q", "99999", "u=r,,g=w", "u=r,", "z+x", "0o644", "888", ",u=r", "a", "u=a"] {
             assert!(ModeChange::parse(text).is_err(), "{text:?}");
         }
     }
