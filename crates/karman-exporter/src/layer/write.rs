@@ -123,6 +123,11 @@ pub(crate) fn write_entries<W: Write>(
             }
         }
         let path = item.path.clone();
+        if mode == Mode::Layer && item.name().starts_with(crate::tarball::WHITEOUT_PREFIX) {
+            // As an entry it would delete something when the layer is unpacked.
+            counts.reserved += 1;
+            return Ok(());
+        }
         append(tar, item, times, counts)
             .map_err(|source| LayerError::Entry { path: show(&path), source })
     })
@@ -134,11 +139,6 @@ fn append<W: Write>(
     times: TimePolicy<'_>,
     counts: &mut Counts,
 ) -> io::Result<()> {
-    if item.name().starts_with(crate::tarball::WHITEOUT_PREFIX) {
-        // As an entry it would delete something when the layer is unpacked.
-        counts.reserved += 1;
-        return Ok(());
-    }
     counts.entries += 1;
     let mtime = times.apply(item.stat.mtime);
     let meta = meta(&item, mtime);

@@ -136,7 +136,10 @@ impl Job {
             if stat.is_whiteout() {
                 return Err(SnapshotError::WhiteoutDevice(self.path.clone()));
             }
-            dir.mknod(name, self.kind, mode, stat.rdev).on(&self.path)?;
+            // BuildKit receives a socket of a context as a file without content.
+            let is_sent = self.kind == FileKind::Socket && !view.is_immutable();
+            let kind = if is_sent { FileKind::File } else { self.kind };
+            dir.mknod(name, kind, mode, stat.rdev).on(&self.path)?;
         }
         if owner != process_owner() || self.dest.inherits_group {
             dir.chown(name, owner).on(&self.path)?;
