@@ -250,7 +250,10 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "rwx", "u", "u=q", "99999", "u=r,,g=w", "u=r,", "z+x", "0o644", "888", ",u=r", "a", "u=a"] {
+        for text in [
+            "", "rwx", "u", "u=q", "99999", "u=r,,g=w", "u=r,", "z+x", "0o644", "888", ",u=r", "a",
+            "u=a",
+        ] {
             assert!(ModeChange::parse(text).is_err(), "{text:?}");
         }
     }
