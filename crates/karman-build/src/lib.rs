@@ -45,5 +45,5 @@ pub use call::{Answered, Call, call};
 pub use definition::{Definition, is_remote, read_definition};
 pub use error::PlanError;
 pub use karman_dockerfile::call::{short as short_warning, summary as warnings_summary};
-pub use plan::plan;
+pub use plan::{plan, plan_what_can};
 pub use spec::{BuildFacts, Planned, SecretSpec, SshSpec, TargetSpec, needs_stdin};

@@ -33,6 +33,53 @@ pub fn plan(
     facts: &BuildFacts,
     session: &mut Session,
 ) -> Result<Planned, PlanError> {
+    let (planner, results, problems) = plan_all(backend, targets, facts, session)?;
+    if !problems.is_empty() {
+        return Err(planner.failed(problems));
+    }
+    Ok(planner.planned(results))
+}
+
+/// The same, but problems of a target leave the others alone: they are returned by target, and the request is for
+/// the others. It goes on in turn.
+///
+/// # Errors
+/// Where the targets do not make sense together, or the backend was interrupted.
+pub fn plan_what_can(
+    backend: &dyn Backend,
+    targets: &[TargetSpec],
+    facts: &BuildFacts,
+    session: &mut Session,
+) -> Result<(Planned, Vec<(String, PlanError)>), PlanError> {
+    let (planner, results, problems) = plan_all(backend, targets, facts, session)?;
+    if problems.iter().any(|(_, problem)| problem.is_final()) {
+        return Err(planner.failed(problems));
+    }
+    let mut failed: Vec<(String, PlanError)> = Vec::new();
+    for (name, problem) in problems {
+        let sources = planner.sources.clone();
+        failed.push((name.clone(), gather(vec![(name, problem)], sources, false)));
+    }
+    for (index, spec) in targets.iter().enumerate() {
+        if !results.contains_key(&index) && failed.iter().all(|(name, _)| *name != spec.name) {
+            let message = format!("a target that `{}` links failed", spec.name);
+            failed.push((spec.name.clone(), PlanError::Usage { message, hint: None }));
+        }
+    }
+    let mut planned = planner.planned(results);
+    planned.request.keep_going = true;
+    Ok((planned, failed))
+}
+
+/// Results by the index of the target, and problems by its name.
+type Tried<'a> = (Planner<'a>, BTreeMap<usize, TargetResult>, Vec<(String, Problem)>);
+
+fn plan_all<'a>(
+    backend: &'a dyn Backend,
+    targets: &[TargetSpec],
+    facts: &'a BuildFacts,
+    session: &'a mut Session,
+) -> Result<Tried<'a>, PlanError> {
     let order = order(targets)?;
     let mut planner = Planner::new(backend, facts, session, targets.len() > 1);
     let mut results: BTreeMap<usize, TargetResult> = BTreeMap::new();
@@ -54,15 +101,7 @@ pub fn plan(
             }
         }
     }
-    if !problems.is_empty() {
-        return Err(planner.failed(problems));
-    }
-    let request = SolveRequest {
-        graph: planner.graph,
-        targets: results.into_values().collect(),
-        epoch: planner.epoch,
-    };
-    Ok(Planned { request, sources: planner.sources, warnings: planner.warnings })
+    Ok((planner, results, problems))
 }
 
 /// The state of one plan.
@@ -107,6 +146,16 @@ impl<'a> Planner<'a> {
             epoch: None,
             is_prefixed,
         }
+    }
+
+    fn planned(self, results: BTreeMap<usize, TargetResult>) -> Planned {
+        let request = SolveRequest {
+            graph: self.graph,
+            targets: results.into_values().collect(),
+            epoch: self.epoch,
+            keep_going: false,
+        };
+        Planned { request, sources: self.sources, warnings: self.warnings }
     }
 
     /// The problems as one error, with what is doubtful besides.

@@ -5,8 +5,8 @@ use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use karman_build::{
-    Answered, BuildFacts, Call, PlanError, Planned, TargetSpec, needs_stdin, plan, short_warning,
-    warnings_summary,
+    Answered, BuildFacts, Call, PlanError, Planned, TargetSpec, needs_stdin, plan, plan_what_can,
+    short_warning, warnings_summary,
 };
 use karman_control::{Backend as _, Event, OutputKind, SecretSource, Session, SolveResponse};
 use karman_diag::{Diagnostic, SourceMap, render};
@@ -44,10 +44,20 @@ pub(crate) struct Job {
     pub(crate) debug: bool,
     /// The policy that images must pass before anything is exported.
     pub(crate) gate: Option<PathBuf>,
+    /// Whether a target that fails leaves the others alone.
+    pub(crate) keep_going: bool,
+}
+
+/// What a build made.
+pub(crate) struct Made {
+    /// What succeeded.
+    pub(crate) response: SolveResponse,
+    /// What failed of a build that kept going, by target.
+    pub(crate) failed: Vec<(String, Failure)>,
 }
 
 /// Runs a build.
-pub(crate) fn build(job: Job, context: &Context) -> Done<SolveResponse> {
+pub(crate) fn build(job: Job, context: &Context) -> Done<Made> {
     refuse_terminal(&job.specs)?;
     // A policy that is wrong is told before anything is built.
     let gate = job.gate.as_deref().map(|policy| audit::gate(policy, context)).transpose()?;
@@ -68,14 +78,19 @@ pub(crate) fn build(job: Job, context: &Context) -> Done<SolveResponse> {
     let planned = watched(
         &engine,
         || reporter.cancel(),
-        || reporter.step(PLANNING, || plan(&engine, &job.specs, &facts, &mut session)),
+        || {
+            reporter.step(PLANNING, || match job.keep_going {
+                true => plan_what_can(&engine, &job.specs, &facts, &mut session),
+                false => Ok((plan(&engine, &job.specs, &facts, &mut session)?, Vec::new())),
+            })
+        },
     )?;
     let redactor = redactor(context, &session);
     reporter.redact(redactor.clone());
     let warnings = Warnings { shown: job.progress, expand: job.debug };
     let running = Running { engine: &engine, session: &session, reporter, redactor, warnings };
     match planned {
-        Ok(planned) => running.solve(planned),
+        Ok((planned, unplanned)) => running.solve(planned, unplanned),
         Err(error) => Err(running.give_up(error)),
     }
 }
@@ -180,7 +195,7 @@ impl Running<'_> {
         Failure::plan(error, &redactor)
     }
 
-    fn solve(self, planned: Planned) -> Done<SolveResponse> {
+    fn solve(self, planned: Planned, unplanned: Vec<(String, PlanError)>) -> Done<Made> {
         let Self { engine, session, reporter, redactor, warnings: show } = self;
         let Planned { request, sources, warnings } = planned;
         let sink = reporter.sink();
@@ -192,7 +207,14 @@ impl Running<'_> {
         let result = watched(engine, || reporter.cancel(), build);
         reporter.finish();
         show.show(&warnings, &sources, &redactor);
-        result?
+        let mut response = result??;
+        let unplanned = unplanned.into_iter();
+        let mut failed: Vec<(String, Failure)> =
+            unplanned.map(|(name, error)| (name, Failure::plan(error, &redactor))).collect();
+        for (name, error) in std::mem::take(&mut response.failed) {
+            failed.push((name, Failure::build(&error, &sources, &redactor)));
+        }
+        Ok(Made { response, failed })
     }
 }
 

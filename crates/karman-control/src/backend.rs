@@ -16,6 +16,8 @@ pub struct SolveRequest {
     pub targets: Vec<TargetResult>,
     /// Seconds since 1970 of everything that carries a time; `None` is 1970 itself.
     pub epoch: Option<i64>,
+    /// Whether a target that fails leaves the others alone, instead of stopping everything.
+    pub keep_going: bool,
 }
 
 /// What is wanted for one target.
@@ -54,6 +56,8 @@ pub struct SolveResponse {
     pub images: BTreeMap<String, Descriptor>,
     /// For each target that is one image: the digest of its config, as `--iidfile` wants.
     pub configs: BTreeMap<String, Digest>,
+    /// Targets that failed, with [`SolveRequest::keep_going`]; nothing of them was exported or tagged.
+    pub failed: BTreeMap<String, SolveError>,
 }
 
 /// An image resolved before the graph is made.
@@ -96,7 +100,8 @@ pub trait Backend: Send + Sync {
         session: &Session,
     ) -> Result<Option<Vec<u8>>, SolveError>;
 
-    /// Solves and exports. Nothing is exported or tagged unless everything asked for succeeded.
+    /// Solves and exports. Nothing is exported or tagged unless everything asked for succeeded; with
+    /// [`SolveRequest::keep_going`], unless everything of the target did.
     ///
     /// # Errors
     /// The first failure; other vertices are cancelled and their logs kept.

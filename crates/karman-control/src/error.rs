@@ -4,7 +4,7 @@ use karman_diag::{ExitCode, Span};
 use karman_llb::VertexDigest;
 
 /// A failed build.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct SolveError {
     /// A lower-case fragment, with the causes appended.

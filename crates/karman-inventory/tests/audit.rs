@@ -48,7 +48,8 @@ fn cases() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/audit");
     karman_testing::run_cases(&dir, |case| {
         let audited = audited(case);
-        let formats = [json(std::slice::from_ref(&audited)), sarif(&[audited.clone()], "0")];
+        let formats =
+            [json(std::slice::from_ref(&audited)), sarif(std::slice::from_ref(&audited), "0")];
         match case.section("expect").map(|s| s.value.as_str()) {
             Some("json") => format!("{:#}\n", formats[0]),
             Some("sarif") => {

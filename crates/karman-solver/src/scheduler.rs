@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::{Cancel, Failure, Outcome, Subject, VertexId};
+use crate::{Cancel, Failure, Outcome, Partial, PartlySolved, Subject, VertexId};
 
 /// Solves `targets` with up to `threads` vertices at once; gives the targets' results in order.
 ///
@@ -18,25 +18,40 @@ pub fn solve<S: Subject>(
     threads: usize,
     cancel: &Cancel,
 ) -> Result<Vec<S::Output>, Failure<S::Error>> {
-    let scheduler =
-        Scheduler { subject, cancel, state: Mutex::new(State::default()), wake: Condvar::new() };
-    {
-        let mut state = scheduler.lock();
-        for &target in targets {
-            state.demand(target);
-        }
-    }
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| scheduler.work());
-        }
-    });
-    let mut state = scheduler.lock();
+    let scheduler = Scheduler::new(subject, cancel, false);
+    let mut state = scheduler.solve(targets, threads);
     if let Some(failure) = state.failure.take() {
         return Err(failure);
     }
     let results: Option<Vec<_>> = targets.iter().map(|t| state.output(*t)).collect();
     results.ok_or(Failure::Cancelled)
+}
+
+/// Solves what can be solved of `targets`: a failure stops only what needs the vertex that failed.
+///
+/// # Errors
+/// [`Failure::Cancelled`], or the failure of a vertex that was running when the caller cancelled.
+///
+/// # Panics
+/// When the subject panics.
+pub fn solve_what_can<S: Subject>(
+    subject: &S,
+    targets: &[VertexId],
+    threads: usize,
+    cancel: &Cancel,
+) -> PartlySolved<S> {
+    let scheduler = Scheduler::new(subject, cancel, true);
+    let mut state = scheduler.solve(targets, threads);
+    if let Some(failure) = state.failure.take() {
+        return Err(failure);
+    }
+    let result = |target: &VertexId| match state.slots.get(target) {
+        Some(Slot::Done(output)) => Ok(Ok(output.clone())),
+        Some(Slot::Failed(cause)) => Ok(Err(*cause)),
+        _ => Err(Failure::Cancelled),
+    };
+    let results = targets.iter().map(result).collect::<Result<Vec<_>, _>>()?;
+    Ok(Partial { results, failures: std::mem::take(&mut state.failures) })
 }
 
 /// One step on the way to a vertex's result.
@@ -55,6 +70,8 @@ enum Slot<O> {
     Waiting { missing: usize },
     /// There.
     Done(O),
+    /// It failed, or what it needs did: the vertex that failed.
+    Failed(VertexId),
 }
 
 struct State<O, E> {
@@ -62,7 +79,10 @@ struct State<O, E> {
     users: BTreeMap<VertexId, Vec<VertexId>>,
     queue: VecDeque<Task>,
     running: usize,
+    /// What stops the solve.
     failure: Option<Failure<E>>,
+    /// What failed of a solve that goes on.
+    failures: BTreeMap<VertexId, E>,
 }
 
 impl<O, E> Default for State<O, E> {
@@ -73,6 +93,7 @@ impl<O, E> Default for State<O, E> {
             queue: VecDeque::new(),
             running: 0,
             failure: None,
+            failures: BTreeMap::new(),
         }
     }
 }
@@ -95,6 +116,13 @@ impl<O: Clone, E> State<O, E> {
 
     /// The vertex needs its inputs: demands those that are not there.
     fn wait_for(&mut self, vertex: VertexId, inputs: &[VertexId]) {
+        let failed = inputs.iter().find_map(|input| match self.slots.get(input) {
+            Some(Slot::Failed(cause)) => Some(*cause),
+            _ => None,
+        });
+        if let Some(cause) = failed {
+            return self.fail(vertex, cause);
+        }
         let mut missing = 0;
         for (at, &input) in inputs.iter().enumerate() {
             if inputs[..at].contains(&input) || self.output(input).is_some() {
@@ -108,6 +136,15 @@ impl<O: Clone, E> State<O, E> {
             self.queue.push_back(Task::Run(vertex));
         }
         self.slots.insert(vertex, Slot::Waiting { missing });
+    }
+
+    /// The vertex has no result because of `cause`, nor has anything that waits for it.
+    fn fail(&mut self, vertex: VertexId, cause: VertexId) {
+        let mut stack = vec![vertex];
+        while let Some(vertex) = stack.pop() {
+            self.slots.insert(vertex, Slot::Failed(cause));
+            stack.extend(self.users.remove(&vertex).unwrap_or_default());
+        }
     }
 
     /// The vertex has its result: wakes its users.
@@ -129,9 +166,36 @@ struct Scheduler<'a, S: Subject> {
     cancel: &'a Cancel,
     state: Mutex<State<S::Output, S::Error>>,
     wake: Condvar,
+    /// Whether a failure leaves alone what does not need it.
+    keeps_going: bool,
 }
 
-impl<S: Subject> Scheduler<'_, S> {
+impl<'a, S: Subject> Scheduler<'a, S> {
+    fn new(subject: &'a S, cancel: &'a Cancel, keeps_going: bool) -> Self {
+        let (state, wake) = (Mutex::new(State::default()), Condvar::new());
+        Self { subject, cancel, state, wake, keeps_going }
+    }
+
+    /// Works until nothing is left to do.
+    fn solve(
+        &self,
+        targets: &[VertexId],
+        threads: usize,
+    ) -> MutexGuard<'_, State<S::Output, S::Error>> {
+        {
+            let mut state = self.lock();
+            for &target in targets {
+                state.demand(target);
+            }
+        }
+        std::thread::scope(|scope| {
+            for _ in 0..threads.max(1) {
+                scope.spawn(|| self.work());
+            }
+        });
+        self.lock()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<S::Output, S::Error>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,6 +210,12 @@ impl<S: Subject> Scheduler<'_, S> {
             let mut state = self.lock();
             state.running -= 1;
             if let Err((vertex, error)) = done {
+                if self.keeps_going && !self.cancel.is_cancelled() {
+                    state.fail(vertex, vertex);
+                    state.failures.insert(vertex, error);
+                    self.wake.notify_all();
+                    continue;
+                }
                 let failure = Failure::Vertex(vertex, error);
                 state.failure.get_or_insert(failure);
                 self.cancel.cancel();

@@ -1,5 +1,6 @@
 //! The trait between the solver and what is solved.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,6 +47,19 @@ pub enum Failure<E> {
     /// The caller cancelled.
     Cancelled,
 }
+
+/// What could be done of a solve that went on after failures.
+#[derive(Debug)]
+pub struct Partial<O, E> {
+    /// For each target its result, or the vertex whose failure it needed.
+    pub results: Vec<Result<O, VertexId>>,
+    /// Why vertices failed.
+    pub failures: BTreeMap<VertexId, E>,
+}
+
+/// What [`crate::solve_what_can`] gives.
+pub type PartlySolved<S> =
+    Result<Partial<<S as Subject>::Output, <S as Subject>::Error>, Failure<<S as Subject>::Error>>;
 
 /// What is solved. All methods may be called from several threads at once.
 pub trait Subject: Sync {

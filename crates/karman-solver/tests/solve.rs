@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use karman_solver::{Cancel, Failure, Outcome, Subject, VertexId, solve};
+use karman_solver::{Cancel, Failure, Outcome, Subject, VertexId, solve, solve_what_can};
 
 #[derive(Default)]
 struct Fake {
@@ -106,6 +106,35 @@ fn the_first_failure_stops_the_rest() {
         other => panic!("{other:?}"),
     }
     assert!(!fake.ran.into_inner().unwrap().contains(&3));
+}
+
+#[test]
+fn what_does_not_need_a_failure_goes_on() {
+    for threads in [1, 4] {
+        let mut fake = diamond();
+        fake.failing.insert(1);
+        let part = solve_what_can(&fake, &[3, 4, 2, 1], threads, &Cancel::new()).unwrap();
+        let done = |text: &str| Ok(text.to_owned());
+        assert_eq!(part.results, [Err(1), done("4[0[]]"), done("2[0[]]"), Err(1)]);
+        assert_eq!(part.failures, BTreeMap::from([(1, "1 fails".to_owned())]));
+        assert!(!fake.ran.into_inner().unwrap().contains(&3));
+    }
+}
+
+#[test]
+fn two_failures_are_both_told_and_each_user_names_one() {
+    let mut fake = diamond();
+    fake.failing.extend([1, 2]);
+    let part = solve_what_can(&fake, &[3], 1, &Cancel::new()).unwrap();
+    assert!(matches!(part.results[..], [Err(1 | 2)]), "{part:?}");
+    assert_eq!(part.failures.len(), 2);
+}
+
+#[test]
+fn a_cancelled_solve_that_goes_on_ends_too() {
+    let cancel = Cancel::new();
+    cancel.cancel();
+    assert!(matches!(solve_what_can(&diamond(), &[3], 2, &cancel), Err(Failure::Cancelled)));
 }
 
 #[test]

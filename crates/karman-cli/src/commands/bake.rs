@@ -14,13 +14,13 @@ use karman_bake::{
 use karman_build::{TargetSpec, from_bake};
 use karman_diag::{Diagnostic, ExitCode, render};
 use karman_oci::Platform;
-use karman_report::{Progress, Redactor};
+use karman_report::{Progress, Redactor, Table};
 use serde_json::{Map, Value};
 
 use self::allow::Allowed;
 use self::files::Asked;
 use crate::call::{self, CallArgs};
-use crate::driver::{self, Job};
+use crate::driver::{self, Job, Made};
 use crate::failure::{Done, Failure};
 use crate::flags::{Unsupported, has_image, image_export};
 use crate::progress::ProgressArgs;
@@ -73,6 +73,9 @@ pub(crate) struct Args {
     allow: Vec<String>,
     #[command(flatten)]
     call: CallArgs,
+    /// Go on with targets that do not need one that failed; the exit code is 1 when any failed
+    #[arg(short, long)]
+    keep_going: bool,
     /// Write what was made as JSON, by target
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
@@ -134,8 +137,8 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
     allowed.check(resolved, context)?;
     let job = |specs| {
         let (allow, debug) = (allow.clone(), args.progress.debug());
-        let gate = args.gate.clone();
-        Job { specs, progress, pull, allow, cgroup_parent: None, debug, gate }
+        let (gate, keep_going) = (args.gate.clone(), args.keep_going);
+        Job { specs, progress, pull, allow, cgroup_parent: None, debug, gate, keep_going }
     };
     let questions = call::questions(&args.call, resolved)?;
     let mut code = 0;
@@ -149,15 +152,35 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
         return Ok(code);
     }
     let tags = driver::tags_of(&specs);
-    let response = driver::build(job(specs), context)?;
+    let Made { response, failed } = driver::build(job(specs), context)?;
     if let Some(file) = &args.metadata_file {
-        let wanted = tags.iter().filter(|(name, _)| !resolved.targets[*name].linked);
+        let made = |name: &String| failed.iter().all(|(f, _)| f != name);
+        let wanted = tags.iter().filter(|(n, _)| !resolved.targets[*n].linked && made(n));
         let map: Map<String, Value> = wanted
             .map(|(name, tags)| (name.clone(), metadata::of_target(&response, name, tags)))
             .collect();
         metadata::write_json(file, &Value::Object(map))?;
     }
-    Ok(code)
+    if failed.is_empty() {
+        return Ok(code);
+    }
+    out::note(&summary(tags.keys(), &failed));
+    Ok(ExitCode::Failure.code())
+}
+
+/// Every failure, then what became of each target.
+fn summary<'a>(targets: impl Iterator<Item = &'a String>, failed: &[(String, Failure)]) -> String {
+    let mut text = String::new();
+    let mut table = Table::new(["TARGET", "RESULT"]);
+    for name in targets {
+        let failure = failed.iter().find(|(f, _)| f == name);
+        if let Some((_, failure)) = failure {
+            text.push_str(&format!("target `{name}`:\n{}\n", failure.render()));
+        }
+        let result = if failure.is_some() { "failed" } else { "built" };
+        table.row([name.clone(), result.to_owned()]);
+    }
+    text + &table.render()
 }
 
 /// The build of a target. Without an output the image goes to the local store, and without a tag it

@@ -140,6 +140,7 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
         cgroup_parent: args.cgroup_parent,
         debug: args.progress.debug(),
         gate: args.gate,
+        keep_going: false,
     };
     if let Some((call, method)) = args.call.method() {
         return method.show(driver::call(&job, call, &context)?);
@@ -149,7 +150,7 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
         // An id that is left from an earlier build must not outlive a failure.
         metadata::remove(file)?;
     }
-    let response = driver::build(job, &context)?;
+    let response = driver::build(job, &context)?.response;
     let id = metadata::image_id(&response, NAME);
     if let Some(file) = metadata_file {
         let tags = tags.get(NAME).map(Vec::as_slice).unwrap_or_default();

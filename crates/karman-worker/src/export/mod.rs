@@ -38,13 +38,13 @@ pub(crate) fn export_all(
     scene: &Scene<'_>,
     request: &SolveRequest,
     outputs: &BTreeMap<VertexDigest, Output>,
-    compressor: Compressor,
+    compressor: &Compressor,
 ) -> Result<SolveResponse, SolveError> {
     let mut response = SolveResponse::default();
     let mut prepared = Vec::new();
     for target in &request.targets {
         for export in &target.exports {
-            let stage = Stage { scene, request, outputs, compressor: &compressor };
+            let stage = Stage { scene, request, outputs, compressor };
             let vertex = export_vertex(target, export);
             scene
                 .started(vertex, &format!("[{}] exporting to {}", target.name, label(export.kind)));

@@ -10,10 +10,22 @@ use karman_oci::Digest;
 use super::{Scene, locked};
 
 /// The identity of every source among `needed`.
-pub(super) fn all(
+pub(super) fn all(scene: &Scene<'_>, needed: &[VertexDigest]) -> Result<Identities, SolveError> {
+    let (found, failed) = each(scene, needed);
+    match failed.into_values().next() {
+        Some(error) => Err(error),
+        None => Ok(found),
+    }
+}
+
+/// Identities by vertex.
+pub(super) type Identities = BTreeMap<VertexDigest, Digest>;
+
+/// The identities that are known, and why others are not.
+pub(super) fn each(
     scene: &Scene<'_>,
     needed: &[VertexDigest],
-) -> Result<BTreeMap<VertexDigest, Digest>, SolveError> {
+) -> (Identities, BTreeMap<VertexDigest, SolveError>) {
     let sources: Vec<(VertexDigest, &SourceOp)> = needed
         .iter()
         .filter_map(|digest| match &scene.graph.vertex(digest)?.op {
@@ -23,7 +35,7 @@ pub(super) fn all(
         .collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let found: Mutex<BTreeMap<VertexDigest, Digest>> = Mutex::default();
-    let failed: Mutex<Option<SolveError>> = Mutex::default();
+    let failed: Mutex<BTreeMap<VertexDigest, SolveError>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..scene.engine.parallelism().min(sources.len()) {
             scope.spawn(|| {
@@ -35,17 +47,17 @@ pub(super) fn all(
                             locked(&found).insert(*digest, identity);
                         }
                         Err(error) => {
-                            locked(&failed).get_or_insert(scene.explain(*digest, error));
+                            let error = scene.explain(*digest, error);
+                            locked(&failed).insert(*digest, error);
                         }
                     }
                 }
             });
         }
     });
-    match failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)),
-    }
+    let found = std::mem::take(&mut *locked(&found));
+    let failed = std::mem::take(&mut *locked(&failed));
+    (found, failed)
 }
 
 fn one(scene: &Scene<'_>, digest: VertexDigest, source: &SourceOp) -> Result<Digest, SolveError> {

@@ -1,6 +1,7 @@
 //! One solve: sources are identified, keys computed, the solver runs, results are exported.
 
 mod identify;
+mod keep_going;
 mod output;
 mod run;
 
@@ -35,12 +36,15 @@ pub(crate) fn solve(
 ) -> Result<SolveResponse, SolveError> {
     let begun = Instant::now();
     settle(engine);
-    let images = request.targets.iter().flat_map(|t| &t.images);
-    let roots: Vec<VertexDigest> = images.filter_map(|i| i.root).collect();
     let scene = Scene { engine, graph: &request.graph, session, events, begun };
     let compressor = Compressor::start(engine, request);
+    if request.keep_going {
+        return keep_going::solve(&scene, request, &compressor);
+    }
+    let images = request.targets.iter().flat_map(|t| &t.images);
+    let roots: Vec<VertexDigest> = images.filter_map(|i| i.root).collect();
     let outputs = scene.outputs(&roots, Some(&compressor))?;
-    export_all(&scene, request, &outputs, compressor)
+    export_all(&scene, request, &outputs, &compressor)
 }
 
 /// Makes what earlier builds left safe against a power failure, beside this build. What is not
