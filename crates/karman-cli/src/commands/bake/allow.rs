@@ -223,21 +223,31 @@ fn existing(path: &Path) -> PathBuf {
         path.components().rev().map(|c| c.as_os_str().to_owned()).collect();
     let mut found = PathBuf::new();
     let mut links = 0;
+    // Directories below `found` that are not there: they may be made before `..` leaves them again.
+    let mut absent = 0usize;
     while let Some(part) = todo.pop() {
         match Path::new(&part).components().next() {
+            Some(Component::ParentDir) if absent > 0 => {
+                absent -= 1;
+                continue;
+            }
             Some(Component::ParentDir) => {
                 found.pop();
                 continue;
             }
             Some(Component::CurDir) | None => continue,
             Some(Component::RootDir | Component::Prefix(_)) => {
-                found = PathBuf::from("/");
+                (found, absent) = (PathBuf::from("/"), 0);
                 continue;
             }
             Some(Component::Normal(_)) => {}
         }
         let next = found.join(&part);
-        let Ok(meta) = std::fs::symlink_metadata(&next) else { return found };
+        let meta = std::fs::symlink_metadata(&next).ok().filter(|_| absent == 0);
+        let Some(meta) = meta else {
+            absent += 1;
+            continue;
+        };
         if meta.is_symlink() && links < MAX_LINKS {
             links += 1;
             let Ok(target) = std::fs::read_link(&next) else { return found };
