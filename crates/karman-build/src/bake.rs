@@ -24,7 +24,7 @@ const CWD: &str = "cwd://";
 ///
 /// # Errors
 /// [`PlanError::Usage`] for a value that cannot be read, and for what Karman cannot do yet:
-/// pushing, policies.
+/// policies.
 pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
     let bad =
         |message: String, hint: &str| PlanError::usage(format!("target `{name}`: {message}"), hint);
@@ -125,18 +125,7 @@ fn annotations(target: &Target) -> Result<Vec<Annotation>, String> {
 }
 
 fn export(output: &Output) -> Result<Export, Problem> {
-    let unsupported = || {
-        Problem::usage_hint(
-            "pushing to a registry is not supported yet",
-            "use `type=oci,dest=…` or `type=image`, and push the result with another tool",
-        )
-    };
     let mut attributes = output.attrs.clone();
-    let push = attributes.remove("push");
-    attributes.remove("push-by-digest");
-    if output.kind == "registry" || push.is_some_and(|p| !matches!(p.as_str(), "false" | "0")) {
-        return Err(unsupported());
-    }
     // docker's exporter without a place loads the image, which here is the local store.
     let kind = match output.kind.as_str() {
         "docker" if output.dest.is_empty() => "image",
@@ -144,6 +133,7 @@ fn export(output: &Output) -> Result<Export, Problem> {
     };
     let mut spec =
         OutputSpec::parse(&format!("type={kind}")).map_err(|e| Problem::usage(e.to_string()))?;
+    attributes.extend(std::mem::take(&mut spec.attributes));
     if !output.dest.is_empty() {
         spec.dest = Some(output.dest.clone());
     }

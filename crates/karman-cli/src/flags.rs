@@ -1,15 +1,10 @@
 //! Flags that `build` and `bake` share, and the values they take.
 
-use karman_build::{SecretSpec, SshSpec};
-use karman_control::{Export, OutputKind, OutputSpec};
+use karman_build::{SecretSpec, SshSpec, TargetSpec};
+use karman_control::{Export, OutputKind, OutputSpec, Push};
 use karman_diag::nearest;
 
 use crate::failure::{Done, Failure};
-
-/// Where pushing could be done until Karman does it.
-const PUSH_HINT: &str = "write `-o type=oci,dest=FILE` and push the file with another tool";
-/// Outputs that push.
-const REGISTRY: &str = "registry";
 
 /// A privilege of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,9 +42,6 @@ pub(crate) fn parse_allow(text: &str) -> Result<Allow, String> {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Not supported yet (an error when given)")]
 pub(crate) struct Unsupported {
-    /// Push to a registry
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
-    push: Option<bool>,
     /// Read a remote cache; the local one is always used
     #[arg(long, value_name = "SPEC")]
     cache_from: Vec<String>,
@@ -67,9 +59,6 @@ pub(crate) struct Unsupported {
 impl Unsupported {
     /// Refuses what was asked for.
     pub(crate) fn refuse(&self) -> Done<()> {
-        if self.push == Some(true) {
-            return Err(no_push("--push"));
-        }
         let attests = |v: &Option<String>| v.as_deref().is_some_and(|v| !is_false(v));
         let flags = [
             ("--cache-from", !self.cache_from.is_empty()),
@@ -97,22 +86,9 @@ fn is_false(text: &str) -> bool {
     matches!(text.to_lowercase().as_str(), "false" | "0" | "f" | "disabled=true")
 }
 
-fn no_push(flag: &str) -> Failure {
-    Failure::usage_hint(format!("`{flag}` is not supported yet"), PUSH_HINT)
-}
-
 /// Reads `--output`.
 pub(crate) fn parse_output(text: &str) -> Done<Export> {
-    let fields: Vec<&str> = text.split(',').map(str::trim).collect();
-    let pushes = fields.iter().any(|f| {
-        *f == format!("type={REGISTRY}")
-            || f.split_once('=').is_some_and(|(k, v)| k == "push" && !is_false(v))
-    });
-    if pushes {
-        return Err(no_push(&format!("--output {text}")));
-    }
     let mut spec = OutputSpec::parse(text).map_err(|e| Failure::usage(e.to_string()))?;
-    spec.attributes.remove("push");
     if spec.kind == OutputKind::Docker && spec.dest.is_none() {
         // docker's exporter without a place loads the image, which here is the local store.
         spec.kind = OutputKind::Image;
@@ -124,6 +100,32 @@ pub(crate) fn parse_output(text: &str) -> Done<Export> {
 /// An image in the local store.
 pub(crate) fn image_export() -> Done<Export> {
     parse_output("type=image")
+}
+
+/// What `--push` makes of outputs, as in buildx: images among them are pushed too; without one there
+/// is another output, an image that is.
+pub(crate) fn push_all(exports: &mut Vec<Export>) -> Done<()> {
+    if !has_image(exports) {
+        exports.push(image_export()?);
+    }
+    for export in exports.iter_mut().filter(|e| e.kind == OutputKind::Image) {
+        if export.push == Push::No {
+            export.push = Push::Tags;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to push what has no name.
+pub(crate) fn check_names(target: &TargetSpec) -> Done<()> {
+    let nameless = |e: &Export| e.push != Push::No && e.names.is_empty();
+    if target.tags.is_empty() && target.exports.iter().any(nameless) {
+        return Err(Failure::usage_hint(
+            "tag is needed when pushing to registry",
+            "name the image with `--tag`, `tags` in the bake file, or `name=` of the output",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether an image in the local store is among the exports.

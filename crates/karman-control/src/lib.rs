@@ -14,5 +14,7 @@ pub use annotation::{Annotation, AnnotationError, AnnotationScope};
 pub use backend::{Backend, ImageResult, ResolvedImage, SolveRequest, SolveResponse, TargetResult};
 pub use error::{Cause, SolveError};
 pub use event::{Event, EventSink, Stream, VertexStatus};
-pub use output::{Compression, CompressionKind, Export, OutputKind, OutputSpec, OutputSpecError};
+pub use output::{
+    Compression, CompressionKind, Export, OutputKind, OutputSpec, OutputSpecError, Push,
+};
 pub use session::{LocalDir, Proxies, SecretSource, Session};

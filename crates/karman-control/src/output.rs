@@ -43,6 +43,18 @@ pub struct Compression {
     pub level: Option<i32>,
 }
 
+/// How an image goes to the registries that its names say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Push {
+    /// Not at all.
+    #[default]
+    No,
+    /// Under its names.
+    Tags,
+    /// Into their repositories, without moving a tag.
+    Digest,
+}
+
 /// An output as written, not yet bound to a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputSpec {
@@ -63,6 +75,8 @@ pub struct Export {
     pub dest: Option<PathBuf>,
     /// Whether an OCI layout is one archive (`tar=true`) or a directory.
     pub archive: bool,
+    /// Whether it also goes to a registry; of images only.
+    pub push: Push,
     /// Names given to the image, besides the target's tags.
     pub names: Vec<String>,
     /// Layer compression.
@@ -86,7 +100,9 @@ pub enum OutputSpecError {
     #[error("output `{0}` has no `type=`")]
     NoType(String),
     /// The type is unknown.
-    #[error("unknown output type `{0}` (want oci, docker, image, local, tar or cacheonly)")]
+    #[error(
+        "unknown output type `{0}` (want oci, docker, image, registry, local, tar or cacheonly)"
+    )]
     UnknownType(String),
     /// An attribute is not `key=value`.
     #[error("output attribute `{0}` is not `key=value`")]
@@ -141,6 +157,10 @@ impl OutputSpec {
             "oci" => OutputKind::Oci,
             "docker" => OutputKind::Docker,
             "image" => OutputKind::Image,
+            "registry" => {
+                attributes.entry("push".to_owned()).or_insert_with(|| "true".to_owned());
+                OutputKind::Image
+            }
             "local" => OutputKind::Local,
             "tar" => OutputKind::Tar,
             "cacheonly" => OutputKind::CacheOnly,
@@ -164,6 +184,7 @@ impl OutputSpec {
             kind: self.kind,
             dest,
             archive: true,
+            push: Push::No,
             names: Vec::new(),
             compression: Compression::default(),
             force_compression: false,
@@ -207,6 +228,17 @@ impl OutputSpec {
             "force-compression" => e.force_compression = flag()?,
             "rewrite-timestamp" => e.rewrite_timestamp = flag()?,
             "oci-mediatypes" => e.oci_media_types = flag()?,
+            "push" if self.kind == OutputKind::Image => {
+                e.push = if flag()? { Push::Tags } else { Push::No };
+            }
+            // Read after `push`, which stands before it in the alphabet.
+            "push-by-digest" if self.kind == OutputKind::Image => {
+                if flag()? && e.push == Push::Tags {
+                    e.push = Push::Digest;
+                }
+            }
+            // The names in the metadata have no digest, with or without.
+            "name-canonical" if self.kind == OutputKind::Image => drop(flag()?),
             "platform-split" if matches!(self.kind, OutputKind::Local | OutputKind::Tar) => {
                 e.platform_split = Some(flag()?);
             }
@@ -263,6 +295,22 @@ mod tests {
         assert_eq!(spec.map(|e| e.names), Ok(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(OutputSpec::parse("out").map(|s| s.kind), Ok(OutputKind::Local));
         assert_eq!(OutputSpec::parse("-").map(|s| s.kind), Ok(OutputKind::Tar));
+    }
+
+    #[test]
+    fn a_registry_is_an_image_that_is_pushed() {
+        let push = |text: &str| {
+            let export = OutputSpec::parse(text).and_then(|s| s.bind());
+            export.map(|e| (e.kind, e.push)).unwrap_or_else(|e| panic!("{text}: {e}"))
+        };
+        assert_eq!(push("type=registry"), (OutputKind::Image, Push::Tags));
+        assert_eq!(push("type=image,push=true"), (OutputKind::Image, Push::Tags));
+        assert_eq!(push("type=image,push=false"), (OutputKind::Image, Push::No));
+        let by_digest = "type=image,push-by-digest=true,name-canonical=true,push=true";
+        assert_eq!(push(by_digest), (OutputKind::Image, Push::Digest));
+        assert_eq!(push("type=image,push-by-digest=true"), (OutputKind::Image, Push::No));
+        let tar = OutputSpec::parse("type=tar,push=true,dest=x").and_then(|s| s.bind());
+        assert!(tar.is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use self::files::Asked;
 use crate::call::{self, CallArgs};
 use crate::driver::{self, Job, Made};
 use crate::failure::{Done, Failure};
-use crate::flags::{Unsupported, has_image, image_export};
+use crate::flags::{Unsupported, check_names, has_image, image_export, push_all};
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
 use crate::{metadata, out};
@@ -79,6 +79,9 @@ pub(crate) struct Args {
     /// Write what was made as JSON, by target
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
+    /// Push the image to the registry that its name says: shorthand for --output=type=registry
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    push: Option<bool>,
     #[command(flatten)]
     unsupported: Unsupported,
 }
@@ -127,8 +130,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Done {
 fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) -> Done {
     let progress = args.progress.choose(&context.env, false)?;
     let wanted = resolved.order.iter().filter_map(|n| Some((n, resolved.targets.get(n)?)));
-    let specs: Vec<TargetSpec> =
-        wanted.map(|(name, target)| spec(name, target, args.load)).collect::<Done<_>>()?;
+    let specs: Vec<TargetSpec> = wanted
+        .map(|(name, target)| spec(name, target, args.load, args.push == Some(true)))
+        .collect::<Done<_>>()?;
     let pull = args.pull || resolved.targets.values().any(|t| t.pull == Some(true));
     if matches!(progress, Progress::Tty | Progress::Plain) {
         note_ignored(resolved);
@@ -185,7 +189,7 @@ fn summary<'a>(targets: impl Iterator<Item = &'a String>, failed: &[(String, Fai
 
 /// The build of a target. Without an output the image goes to the local store, and without a tag it
 /// is named after the target.
-fn spec(name: &str, target: &karman_bake::Target, load: bool) -> Done<TargetSpec> {
+fn spec(name: &str, target: &karman_bake::Target, load: bool, push: bool) -> Done<TargetSpec> {
     let mut spec = from_bake(name, target).map_err(|e| Failure::plan(e, &Redactor::default()))?;
     if target.linked {
         return Ok(spec);
@@ -193,6 +197,10 @@ fn spec(name: &str, target: &karman_bake::Target, load: bool) -> Done<TargetSpec
     if spec.exports.is_empty() || (load && !has_image(&spec.exports)) {
         spec.exports.push(image_export()?);
     }
+    if push {
+        push_all(&mut spec.exports)?;
+    }
+    check_names(&spec)?;
     let named = spec.exports.iter().any(|e| !e.names.is_empty());
     if spec.tags.is_empty() && !named && has_image(&spec.exports) {
         // References are lower case, target names need not be.

@@ -12,8 +12,8 @@ use crate::call::CallArgs;
 use crate::driver::{self, Job};
 use crate::failure::{Done, Failure};
 use crate::flags::{
-    Allow, Unsupported, has_image, image_export, parse_allow, parse_host, parse_output,
-    parse_secret, parse_ssh, refuse_attest,
+    Allow, Unsupported, check_names, has_image, image_export, parse_allow, parse_host,
+    parse_output, parse_secret, parse_ssh, push_all, refuse_attest,
 };
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
@@ -114,6 +114,9 @@ pub(crate) struct Args {
     /// Attestation; only `disabled=true` is accepted
     #[arg(long, value_name = "SPEC")]
     attest: Vec<String>,
+    /// Push the image to the registry that its name says: shorthand for --output=type=registry
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    push: Option<bool>,
     #[command(flatten)]
     unsupported: Unsupported,
 }
@@ -125,6 +128,7 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
     let progress = args.progress.choose(&context.env, args.quiet)?;
     let spec = args.spec()?;
     let (metadata_file, iidfile) = (args.metadata_file.clone(), args.iidfile.clone());
+    check_names(&spec)?;
     let specs = vec![spec];
     let (tags, stdout) = (driver::tags_of(&specs), driver::uses_stdout(&specs));
     let mut allow = args.allow;
@@ -233,6 +237,9 @@ impl Args {
             self.output.iter().map(|o| parse_output(o)).collect::<Done<_>>()?;
         if exports.is_empty() || (self.load && !has_image(&exports)) {
             exports.push(image_export()?);
+        }
+        if self.push == Some(true) {
+            push_all(&mut exports)?;
         }
         Ok(exports)
     }

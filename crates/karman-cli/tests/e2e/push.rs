@@ -14,6 +14,9 @@ use crate::registry::{PASSWORD, Registry, USER};
 pub(crate) const TESTS: Tests = &[
     ("a_fleet_is_pushed_with_each_blob_once", a_fleet_is_pushed_with_each_blob_once),
     ("what_was_pushed_is_pulled_by_another_store", what_was_pushed_is_pulled_by_another_store),
+    ("a_build_pushes_what_it_made", a_build_pushes_what_it_made),
+    ("a_bake_that_fails_pushes_nothing", a_bake_that_fails_pushes_nothing),
+    ("a_push_by_digest_moves_no_tag", a_push_by_digest_moves_no_tag),
     ("an_image_that_is_not_there_is_not_pushed", an_image_that_is_not_there_is_not_pushed),
     ("an_account_is_checked_kept_and_forgotten", an_account_is_checked_kept_and_forgotten),
 ];
@@ -78,6 +81,59 @@ fn what_was_pushed_is_pulled_by_another_store(lab: &Lab) -> Tested {
     let none = format!("127.0.0.1:{}/fleet/none:1", registry.port);
     let told = other.run(["pull", &none]);
     assert!(told.code != 0 && told.err.contains("fleet/none:1"), "{}", told.err);
+    Ok(())
+}
+
+fn a_build_pushes_what_it_made(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let registry = Registry::start(lab, &place, false)?;
+    place.write("ctx/Dockerfile", "FROM busybox\nRUN echo pushed > /file\n");
+    for (number, output) in ["--push", "--output=type=registry", "--output=type=image,push=true"]
+        .into_iter()
+        .enumerate()
+    {
+        let tag = format!("127.0.0.1:{}/built:{number}", registry.port);
+        let digest = lab.digest(&place, &["-t", &tag, output, "ctx"]);
+        assert_eq!(inspect(&place, &tag, &[])["Digest"], digest.as_str(), "{output}");
+    }
+    let told = lab.build(&place, &["--push", "ctx"]).is(2, "tag is needed when pushing");
+    assert!(told.err.contains("hint: "), "{}", told.err);
+    let log = lab.build(&place, &["--push=false", "-t", "local", "ctx"]).ok().err;
+    assert!(!log.contains("pushing"), "{log}");
+    Ok(())
+}
+
+fn a_bake_that_fails_pushes_nothing(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let registry = Registry::start(lab, &place, false)?;
+    let host = format!("127.0.0.1:{}", registry.port);
+    let file = format!(
+        "target \"good\" {{\n  dockerfile-inline = \"FROM busybox\\nRUN echo good > /good\"\n  \
+         contexts = {{ busybox = \"{base}\" }}\n  tags = [\"{host}/good:1\"]\n}}\n\
+         target \"bad\" {{\n  dockerfile-inline = \"FROM busybox\\nRUN exit 3\"\n  \
+         contexts = {{ busybox = \"{base}\" }}\n  tags = [\"{host}/bad:1\"]\n}}\n",
+        base = lab.base(),
+    );
+    place.write("docker-bake.hcl", file);
+    let allow = "--allow=fs.read=/";
+    let told = place.run(["bake", allow, "--push", "good", "bad"]);
+    assert_eq!(told.code, 1, "{}", told.err);
+    assert!(registry.tags("good").is_empty(), "nothing was pushed");
+    place.run(["bake", allow, "--push", "good"]).ok();
+    assert_eq!(registry.tags("good"), ["1"]);
+    Ok(())
+}
+
+fn a_push_by_digest_moves_no_tag(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let registry = Registry::start(lab, &place, false)?;
+    place.write("ctx/Dockerfile", "FROM busybox\nRUN echo digest > /file\n");
+    let name = format!("127.0.0.1:{}/leaf", registry.port);
+    let output = format!("type=image,name={name},push-by-digest=true,name-canonical=true,push=true");
+    let digest = lab.digest(&place, &["-o", &output, "ctx"]);
+    assert!(registry.tags("leaf").is_empty());
+    let seen = inspect(&place, &format!("{name}@{digest}"), &[]);
+    assert_eq!(seen["Digest"], digest.as_str());
     Ok(())
 }
 

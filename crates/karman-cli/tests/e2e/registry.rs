@@ -89,6 +89,13 @@ impl Registry {
         format!("127.0.0.1:{}/base:1", self.port)
     }
 
+    /// The tags of a repository.
+    pub(crate) fn tags(&self, repository: &str) -> Vec<String> {
+        let dir = self.storage.join("docker/registry/v2/repositories").join(repository);
+        let tags = fs::read_dir(dir.join("_manifests/tags")).into_iter().flatten();
+        tags.map(|tag| tag.expect("a tag").file_name().to_string_lossy().into_owned()).collect()
+    }
+
     /// The file of a blob.
     fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");

@@ -1,9 +1,11 @@
 //! From layers to blobs, manifests and outputs.
 //!
 //! First every blob and document of every target is made, which nobody sees; then the outputs
-//! appear, each whole or not at all; names in the local store move last.
+//! appear, each whole or not at all; then what goes to registries is there; names in the local store
+//! move last.
 
 mod blobs;
+mod publish;
 mod write;
 
 use std::collections::BTreeMap;
@@ -56,7 +58,20 @@ pub(crate) fn export_all(
         }
     }
     crate::inventory::check(scene, &prepared)?;
-    for (vertex, one) in &prepared {
+    let is_name = |(_, one): &&(VertexDigest, Prepared<'_>)| one.export.kind == OutputKind::Image;
+    write_all(scene, request, prepared.iter().filter(|one| !is_name(one)))?;
+    publish::publish(scene, prepared.iter().map(|(_, one)| one))?;
+    write_all(scene, request, prepared.iter().filter(is_name))?;
+    Ok(response)
+}
+
+/// Makes prepared outputs appear.
+fn write_all<'p>(
+    scene: &Scene<'_>,
+    request: &SolveRequest,
+    prepared: impl Iterator<Item = &'p (VertexDigest, Prepared<'p>)>,
+) -> Result<(), SolveError> {
+    for (vertex, one) in prepared {
         let written = write::write(scene, one, request.epoch.unwrap_or(0));
         let status = match &written {
             Ok(()) => VertexStatus::Done,
@@ -65,7 +80,7 @@ pub(crate) fn export_all(
         scene.ended(*vertex, status);
         written?;
     }
-    Ok(response)
+    Ok(())
 }
 
 fn export_vertex(target: &TargetResult, export: &Export) -> VertexDigest {
