@@ -132,7 +132,7 @@ fn a_push_by_digest_moves_no_tag(lab: &Lab) -> Tested {
     let output = format!("type=image,name={name},push-by-digest=true,name-canonical=true,push=true");
     let digest = lab.digest(&place, &["-o", &output, "ctx"]);
     assert!(registry.tags("leaf").is_empty());
-    let seen = inspect(&place, &format!("{name}@{digest}"), &[]);
+    let seen = inspect(&place, &format!("{name}@{digest}"), &["--no-tags"]);
     assert_eq!(seen["Digest"], digest.as_str());
     Ok(())
 }
