@@ -74,6 +74,20 @@ pub(crate) const CRATES: &[(&str, u8, &[&str])] = &[
             "karman-worker",
         ],
     ),
+    (
+        "karman-hostile",
+        6,
+        &[
+            "karman-bake",
+            "karman-diag",
+            "karman-dockerfile",
+            "karman-exporter",
+            "karman-llb",
+            "karman-oci",
+            "karman-pattern",
+            "karman-sys",
+        ],
+    ),
     ("karman-testing", 0, &[]),
 ];
 

@@ -5,7 +5,7 @@ use karman_diag::{Diagnostic, FileId, SourceMap, Span};
 use crate::compose::{self, Compose};
 use crate::eval::{fail, suggest};
 use crate::func;
-use crate::limits::{MAX_DEFINITIONS, MAX_FILE_BYTES};
+use crate::limits::{MAX_ATTRIBUTES, MAX_DEFINITIONS, MAX_FILE_BYTES};
 use crate::matrix::{bad_name, valid_name};
 use crate::request::Request;
 use crate::syntax::ast::{Attr, Block, Body, Expr, Kind};
@@ -85,7 +85,7 @@ pub fn parse(files: &[(String, String)], request: &Request) -> (BakeFile, Vec<Di
                 Format::Hcl => parse_hcl(id, text),
             }
         };
-        match body {
+        match body.and_then(attributes_in_bounds) {
             Ok(body) => bake.add(body, &mut diagnostics),
             Err(d) => diagnostics.push(d),
         }
@@ -122,6 +122,18 @@ impl Format {
         } else {
             Self::Hcl
         }
+    }
+}
+
+/// Refuses a block with more attributes than anybody writes.
+fn attributes_in_bounds(body: Body) -> Result<Body, Diagnostic> {
+    let is_long =
+        |block: &&Block| block.body.attrs.len() + block.body.blocks.len() > MAX_ATTRIBUTES;
+    match body.blocks.iter().find(is_long) {
+        Some(long) => {
+            fail(format!("more than {MAX_ATTRIBUTES} attributes in one block"), long.span)
+        }
+        None => Ok(body),
     }
 }
 

@@ -8,12 +8,17 @@ pub const MAX_DEFINITIONS: usize = 10_000;
 pub const MAX_MATRIX: usize = 4096;
 /// Most targets in all files together, after matrix expansion.
 pub const MAX_TARGETS: usize = 8192;
+/// Most attributes and blocks of one block.
+pub const MAX_ATTRIBUTES: usize = 1000;
+/// Most entries in the lists and maps of one target. Lists of targets that are inherited in several ways add up, so a
+/// chain of diamonds doubles them.
+pub const MAX_ENTRIES: usize = 10_000;
 /// Longest string an expression may make, in bytes.
 pub const MAX_STRING: usize = 4 << 20;
 /// Deepest nesting of evaluated expressions, through variables and functions; bounds the stack.
 pub const MAX_DEPTH: u32 = 200;
 /// Work of one resolve: evaluated nodes plus copied elements. Stops doubling chains of variables.
-pub const MAX_STEPS: u64 = 20_000_000;
+pub const MAX_STEPS: u64 = 10_000_000;
 /// Deepest nesting of lists and objects in a value.
 pub const MAX_VALUE_DEPTH: usize = 100;
 /// Deepest nesting of a JSON text.

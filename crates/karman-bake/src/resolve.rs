@@ -11,7 +11,7 @@ use crate::entry::Output;
 use crate::eval::suggest;
 use crate::file::BakeFile;
 use crate::func::clean;
-use crate::limits::MAX_CHAIN;
+use crate::limits::{MAX_CHAIN, MAX_ENTRIES};
 use crate::overrides::{Granted, Overrides};
 use crate::pattern::{is_pattern, matches};
 use crate::request::Request;
@@ -267,6 +267,11 @@ impl Resolver<'_> {
                 _ => !target.output.is_empty(),
             }
         }));
+        if target.entries() > MAX_ENTRIES {
+            let message = format!("target `{name}` inherits more than {MAX_ENTRIES} entries");
+            return Err(Diagnostic::error(message, definition.span)
+                .with_hint("a target that is inherited in several ways counts each time"));
+        }
         self.merged.borrow_mut().insert(name.to_owned(), target.clone());
         Ok(target)
     }

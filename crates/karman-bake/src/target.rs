@@ -130,6 +130,24 @@ impl Target {
         self.set.extend(set);
     }
 
+    /// How many entries its lists and maps have.
+    pub(crate) fn entries(&self) -> usize {
+        let maps = [&self.args.len(), &self.contexts.len(), &self.labels.len()];
+        let lists = [
+            self.extra_hosts.len(),
+            self.annotations.len(),
+            self.attest.len(),
+            self.policy.len(),
+            self.secret.len(),
+            self.ssh.len(),
+            self.cache_from.len(),
+            self.no_cache_filter.len(),
+            self.ulimits.len(),
+            self.entitlements.len(),
+        ];
+        maps.into_iter().chain(&lists).sum()
+    }
+
     /// Drops duplicates and what stands for nothing; asks for what `network` needs.
     pub(crate) fn normalize(&mut self) {
         for list in [

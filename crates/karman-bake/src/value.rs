@@ -7,6 +7,10 @@ use crate::limits::{MAX_STEPS, MAX_VALUE_DEPTH};
 
 /// Significant digits printed of a fraction: what an `f64` keeps of a decimal.
 const FRACTION_DIGITS: usize = 15;
+/// What an element costs besides its content: it takes 32 bytes in each copy, and several copies live at once.
+const ELEMENT_STEPS: u64 = 4;
+/// What an object costs besides its entries: a node of the map takes 640 bytes, however few entries are in it.
+const OBJECT_STEPS: u64 = 64;
 /// Floats of this size and more have no fraction and may not fit an integer.
 const MAX_EXACT: f64 = 1e30;
 
@@ -165,9 +169,11 @@ impl Value {
         let text = |s: &String| 1 + (s.len() / 16) as u64;
         match self {
             Self::String(s) => text(s),
-            Self::List(items) => 1 + items.iter().map(|v| v.weigh(depth + 1)).sum::<u64>(),
+            Self::List(items) => {
+                1 + items.iter().map(|v| ELEMENT_STEPS + v.weigh(depth + 1)).sum::<u64>()
+            }
             Self::Object(map) => {
-                1 + map.iter().map(|(k, v)| text(k) + v.weigh(depth + 1)).sum::<u64>()
+                OBJECT_STEPS + map.iter().map(|(k, v)| text(k) + v.weigh(depth + 1)).sum::<u64>()
             }
             _ => 1,
         }

@@ -22,8 +22,12 @@ pub(crate) enum Read {
     Bytes(Vec<u8>),
 }
 
-/// Reads a file (or a pipe) of at most `limit` bytes.
+/// Reads a file (or a pipe of the caller) of at most `limit` bytes.
 pub(crate) fn read_bounded(path: &Path, limit: usize) -> io::Result<Read> {
+    if karman_sys::fs::is_stray_pipe(path) {
+        let message = "it is a named pipe, whose end may never come; read it from standard input";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
     let file = match fs_err::File::open(path) {
         Ok(file) => file,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

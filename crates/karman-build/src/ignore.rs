@@ -67,10 +67,14 @@ impl Planner<'_> {
 
     fn bad_pattern(&mut self, name: &str, text: String, error: &PatternError) -> Problem {
         let wanted = match error {
-            PatternError::Syntax { pattern } => pattern.as_str(),
-            _ => "!",
+            PatternError::Syntax { pattern } => Some(pattern.as_str()),
+            PatternError::EmptyException => Some("!"),
+            PatternError::TooLong { limit, .. } => {
+                text.lines().find(|l| l.chars().count() > *limit)
+            }
+            PatternError::TooMany { .. } => None,
         };
-        let at = text.find(wanted).map(|start| (start, start + wanted.len()));
+        let at = wanted.and_then(|w| text.find(w).map(|start| (start, start + w.len())));
         let file = self.sources.add(name, text);
         let span = at.map(|(start, end)| Span::new(file, start, end));
         Problem::Found(vec![Diagnostic::error(format!("`{name}`: {error}"), span)])

@@ -8,5 +8,5 @@ pub mod lower;
 mod parser;
 mod text;
 
-pub use parser::{MAX_STAGES, parse, parse_onbuild};
+pub use parser::{MAX_INSTRUCTIONS, MAX_STAGES, parse, parse_onbuild};
 pub use text::{MAX_LINE_BYTES, MAX_SOURCE_BYTES};

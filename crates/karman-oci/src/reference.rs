@@ -79,8 +79,11 @@ impl Reference {
 
     /// As people write it: without the default host and namespace.
     pub fn familiar(&self) -> String {
-        let mut out = if self.host == DEFAULT_HOST {
-            self.repository.strip_prefix(OFFICIAL).unwrap_or(&self.repository).to_owned()
+        let looks_like_host = split_host(&self.repository).0 != DEFAULT_HOST;
+        let mut out = if self.host == DEFAULT_HOST && !looks_like_host {
+            let official =
+                self.repository.strip_prefix(OFFICIAL).filter(|name| !name.contains('/'));
+            official.unwrap_or(&self.repository).to_owned()
         } else {
             self.name()
         };
@@ -184,6 +187,21 @@ mod tests {
         let digest = Digest::sha256_of(b"x");
         let pinned = format!("nova@{digest}");
         assert_eq!(Reference::parse(&pinned).map(|r| r.familiar()), Ok(pinned));
+    }
+
+    #[test]
+    fn familiar_names_mean_the_same_image() {
+        for (text, familiar) in [
+            ("docker.io/library/x", "x:latest"),
+            ("docker.io/library/o/library/x", "library/o/library/x:latest"),
+            ("docker.io/localhost/x", "docker.io/localhost/x:latest"),
+            ("docker.io/a.b/x:1", "docker.io/a.b/x:1"),
+            ("docker.io/library/localhost", "localhost:latest"),
+        ] {
+            let reference = Reference::parse(text).expect(text);
+            assert_eq!(reference.familiar(), familiar);
+            assert_eq!(Reference::parse(familiar), Ok(reference));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod syntax;
 
 pub use clean::clean;
 pub use ignore_file::read_ignore_file;
-pub use matcher::{Decision, MatchState, Matcher};
+pub use matcher::{Decision, MAX_PATTERNS, MatchState, Matcher};
 pub use pattern::{Glob, Pattern, glob_match, has_wildcard};
 
 /// Why a pattern is not one.
@@ -27,6 +27,12 @@ pub enum PatternError {
     /// `!` with nothing after it.
     #[error("illegal exclusion pattern: `!`")]
     EmptyException,
+    /// More patterns than any sane list has.
+    #[error("more than {limit} patterns")]
+    TooMany {
+        /// Patterns there may be.
+        limit: usize,
+    },
     /// More wildcards and characters than any sane pattern has.
     #[error("pattern of {length} characters is longer than {limit}")]
     TooLong {

@@ -2,6 +2,9 @@
 
 use crate::{Pattern, PatternError, clean};
 
+/// Patterns of one list. Each path of a tree is compared with each of them, so their number decides what a walk costs.
+pub const MAX_PATTERNS: usize = 100_000;
+
 /// What to do with a path of a tree that is walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -39,10 +42,13 @@ impl Matcher {
     /// paths cleaned, as moby's `patternmatcher.New` does.
     ///
     /// # Errors
-    /// When a pattern is malformed or nothing but `!`.
+    /// When a pattern is malformed or nothing but `!`, or there are more than [`MAX_PATTERNS`].
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, PatternError> {
-        let mut rules = Vec::with_capacity(patterns.len());
+        let mut rules = Vec::with_capacity(patterns.len().min(MAX_PATTERNS));
         for text in patterns.iter().map(|p| p.as_ref().trim()).filter(|p| !p.is_empty()) {
+            if rules.len() == MAX_PATTERNS {
+                return Err(PatternError::TooMany { limit: MAX_PATTERNS });
+            }
             let cleaned = clean(text);
             let (is_exception, path) = match cleaned.strip_prefix('!') {
                 Some("") => return Err(PatternError::EmptyException),

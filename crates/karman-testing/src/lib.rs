@@ -15,14 +15,19 @@
 //! answers with the section that starts with `expect`. `KARMAN_BLESS=1` rewrites expectations.
 //!
 //! A [`Place`] runs a program as if on a machine of its own; [`run_trials`] runs tests that may
-//! skip with a reason.
+//! skip with a reason; [`mutate`] damages inputs; [`bounded`] limits what a
+//! test may cost.
 
+mod bounded;
 mod case;
+mod mutate;
 mod place;
 mod runner;
 mod trial;
 
+pub use bounded::{Bounds, STACK, bounded};
 pub use case::{Case, Section};
+pub use mutate::{Random, mutate};
 pub use place::{Place, Told, Who};
 pub use runner::{CaseFailure, case_files, check_dir, check_file, run_cases};
 pub use trial::{Arguments, Skip, Tested, Trial, run_trials};

@@ -31,7 +31,8 @@ pub(crate) fn parse_template(text: &str, span: Span) -> Result<Expr, Diagnostic>
 }
 
 fn syntax_error(error: &Error, file: FileId, text: &str) -> Diagnostic {
-    let at = error.location().offset().min(text.len());
+    // The parser may stop inside a character.
+    let at = text.floor_char_boundary(error.location().offset());
     let end = text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
     Diagnostic::error(format!("invalid HCL: {}", error.message()), Span::new(file, at, end))
 }

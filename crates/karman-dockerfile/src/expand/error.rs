@@ -72,6 +72,9 @@ pub enum ExpandErrorKind {
         /// Its length in bytes.
         length: usize,
     },
+    /// Patterns and values are together larger than [`MAX_MATCH_WORK`](super::MAX_MATCH_WORK).
+    #[error("matching patterns against values takes too long in substitutions")]
+    MatchTooLong,
     /// Substitutions nest deeper than [`MAX_NESTING`].
     #[error("substitutions are nested more than {MAX_NESTING} deep")]
     TooDeep,

@@ -9,7 +9,10 @@ use super::{
     ExpandErrorKind,
     pattern::{Reach, replace_all, replace_first, trim_prefix, trim_suffix},
 };
-use super::{Expanded, Expander, LexMode, MAX_EXPANDED_BYTES, MAX_NESTING};
+use super::{
+    Expanded, Expander, LexMode, MAX_EXPANDED_BYTES, MAX_LOOKED_UP_BYTES, MAX_MATCH_WORK,
+    MAX_NESTING,
+};
 
 type Result<T> = std::result::Result<T, ExpandErrorKind>;
 
@@ -21,13 +24,17 @@ pub(super) struct Lexer<'a> {
     seen: Expanded,
     depth: usize,
     budget: usize,
+    looked_up: usize,
+    matched: usize,
 }
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(expander: &'a Expander<'a>, raw: &'a str, mode: LexMode) -> Self {
         let cursor = Cursor::new(raw);
         let seen = Expanded::default();
-        Self { expander, mode, cursor, seen, depth: 0, budget: MAX_EXPANDED_BYTES }
+        let (budget, looked_up, matched) =
+            (MAX_EXPANDED_BYTES, MAX_LOOKED_UP_BYTES, MAX_MATCH_WORK);
+        Self { expander, mode, cursor, seen, depth: 0, budget, looked_up, matched }
     }
 
     pub(super) fn run(mut self) -> Result<(Expanded, Vec<String>)> {
@@ -168,7 +175,7 @@ impl<'a> Lexer<'a> {
             value
         } else {
             let name = self.name();
-            match self.lookup(&name) {
+            match self.lookup(&name)? {
                 _ if name.is_empty() => "$".to_owned(),
                 None if self.mode.keep_unset => format!("${name}"),
                 value => value.unwrap_or_default(),
@@ -188,7 +195,7 @@ impl<'a> Lexer<'a> {
         let name = self.name();
         let Some(first) = self.cursor.next() else { return Err(ExpandErrorKind::MissingBrace) };
         match first {
-            '}' => Ok(match self.lookup(&name) {
+            '}' => Ok(match self.lookup(&name)? {
                 None if self.mode.keep_unset => format!("${{{name}}}"),
                 value => value.unwrap_or_default(),
             }),
@@ -208,7 +215,7 @@ impl<'a> Lexer<'a> {
     fn modified(&mut self, name: &str, modifier: char, colon: bool) -> Result<String> {
         let word = self.operand('}', matches!(modifier, '#' | '%'))?;
         let shown = if colon { format!(":{modifier}") } else { modifier.to_string() };
-        let value = self.lookup(name);
+        let value = self.lookup(name)?;
         if self.mode.keep_unset && value.is_none() {
             return Ok(format!("${{{name}{shown}{word}}}"));
         }
@@ -225,6 +232,7 @@ impl<'a> Lexer<'a> {
                     Some(rest) => (Reach::Longest, rest),
                     None => (Reach::Shortest, word.as_str()),
                 };
+                self.charge_match(pattern, &value)?;
                 let trim = if modifier == '#' { trim_prefix } else { trim_suffix };
                 trim(pattern, &value, reach)
             }
@@ -240,11 +248,13 @@ impl<'a> Lexer<'a> {
         }
         let pattern = self.operand('/', true)?;
         let replacement = self.operand('}', true)?;
-        match self.lookup(name) {
+        match self.lookup(name)? {
             None if self.mode.keep_unset => Ok(format!("${{{name}/{pattern}/{replacement}}}")),
             value => {
+                let value = value.unwrap_or_default();
+                self.charge_match(&pattern, &value)?;
                 let replace = if all { replace_all } else { replace_first };
-                replace(&pattern, &value.unwrap_or_default(), &replacement)
+                replace(&pattern, &value, &replacement)
             }
         }
     }
@@ -281,16 +291,26 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn lookup(&mut self, name: &str) -> Option<String> {
+    /// Counts what matching may cost at worst: each character of the value with each of the pattern.
+    fn charge_match(&mut self, pattern: &str, value: &str) -> Result<()> {
+        let cost = pattern.len().saturating_mul(value.len());
+        self.matched = self.matched.checked_sub(cost).ok_or(ExpandErrorKind::MatchTooLong)?;
+        Ok(())
+    }
+
+    fn lookup(&mut self, name: &str) -> Result<Option<String>> {
         if name.is_empty() {
-            return None;
+            return Ok(None);
         }
         let value = (self.expander.lookup)(name);
+        let length = value.as_ref().map_or(0, String::len);
+        // `${a:+}` reads a value that does not show in the result.
+        self.looked_up = self.looked_up.checked_sub(length).ok_or(ExpandErrorKind::TooLong)?;
         let set = if value.is_some() { &mut self.seen.matched } else { &mut self.seen.unmatched };
         if !set.contains(name) {
             set.insert(name.to_owned());
         }
-        value
+        Ok(value)
     }
 }
 

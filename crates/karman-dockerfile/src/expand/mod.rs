@@ -27,6 +27,12 @@ pub const MAX_NESTING: usize = 64;
 /// A word expands to at most so many bytes: `ENV A=$A$A` doubles on every line.
 pub const MAX_EXPANDED_BYTES: usize = 16 << 20;
 
+/// The values that one word looks up have at most so many bytes together, whether or not they show in the result.
+pub const MAX_LOOKED_UP_BYTES: usize = 4 * MAX_EXPANDED_BYTES;
+
+/// Matching `${a#pattern}` and its kin in one word: at most so many characters of values times characters of patterns.
+pub const MAX_MATCH_WORK: usize = 64 << 20;
+
 /// Expands raw words with the variables of a moment.
 #[derive(Clone, Copy)]
 pub struct Expander<'a> {

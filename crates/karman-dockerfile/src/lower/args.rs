@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use karman_diag::{Diagnostic, Span};
 use karman_oci::Platform;
 
+use super::budget::{OVERHEAD, check_variables};
 use super::state::Step;
 use super::{ContextInput, Lowering, env::Env};
 use crate::instruction::{ArgPair, InstructionKind};
@@ -78,6 +79,8 @@ impl Lowering<'_> {
             (None, Some(default)) => self.global_word(default)?,
             (None, None) => return Ok(()),
         };
+        self.budget.spend(self.globals.len());
+        check_variables(self.globals.len(), pair.name.span)?;
         self.globals.set(name, &value);
         Ok(())
     }
@@ -104,7 +107,7 @@ impl Lowering<'_> {
     }
 
     /// `ARG` in a stage.
-    pub(super) fn lower_arg(&mut self, id: usize, pairs: &[ArgPair]) -> Step<()> {
+    pub(super) fn lower_arg(&mut self, id: usize, pairs: &[ArgPair], span: Span) -> Step<()> {
         let mut texts = vec!["ARG".to_owned()];
         for pair in pairs {
             let name = &pair.name.value;
@@ -112,9 +115,12 @@ impl Lowering<'_> {
             let value = match (self.build_arg(name), &pair.value) {
                 (Some(given), _) => Some(given.to_owned()),
                 (None, Some(default)) => Some(self.stage_word(id, default)?),
-                (None, None) => self.globals.get(name).map(str::to_owned),
+                (None, None) => self.globals.get(name).map(|value| self.budget.copy(value)),
             };
             let state = &mut self.states[id];
+            self.budget.spend(OVERHEAD + state.env.len());
+            self.budget.check(span)?;
+            check_variables(state.env.len(), span)?;
             if let Some(value) = &value {
                 if !SCAN_ARGS.contains(&name.as_str()) {
                     state.env.set(name, value);

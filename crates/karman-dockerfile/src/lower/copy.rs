@@ -9,6 +9,7 @@ use karman_oci::Digest;
 use karman_pattern::has_wildcard;
 
 use super::Lowering;
+use super::budget::OVERHEAD;
 use super::file_words::{check_mode, is_http, owner, url_file_name};
 use super::git_ref::{GitRef, GitRefError, parse_source};
 use super::mounts::input_index;
@@ -235,6 +236,9 @@ impl Lowering<'_> {
         path: &str,
         span: Span,
     ) -> Step<()> {
+        let excludes: usize = assembly.template.exclude.iter().map(|e| e.len() + 24).sum();
+        self.budget.spend(2 * OVERHEAD + assembly.template.dest.len() + excludes);
+        self.budget.check(span)?;
         let git = request.git(path).map_err(|e| Diagnostic::error(e.to_string(), span))?;
         if let Some(git) = git {
             return self.add_git(assembly, request, &git, span);
@@ -339,7 +343,7 @@ impl Lowering<'_> {
         let mut body = heredoc.text();
         if heredoc.expand {
             let env = &self.states[id].env;
-            let lookup = |name: &str| env.get(name).map(str::to_owned);
+            let lookup = |name: &str| env.get(name).map(|value| self.budget.copy(value));
             let expander = crate::expand::Expander::new(self.dockerfile.directives.escape, &lookup);
             let expanded = expander.process_heredoc(&body);
             let problem =
@@ -347,6 +351,8 @@ impl Lowering<'_> {
             let expanded = expanded.map_err(problem)?;
             self.check_unset(id, &expanded.unmatched);
             body = expanded.text;
+            self.budget.spend(body.len());
+            self.budget.check(heredoc.span)?;
         }
         let span = heredoc.span;
         let vertex = self.inline_document(id, heredoc, body, HEREDOC_MODE, span);

@@ -6,12 +6,13 @@ use karman_oci::{HealthConfig, Platform};
 use serde_json::{Map, Value};
 
 use super::Lowering;
+use super::budget::{OVERHEAD, PORT, check_variables};
 use super::env::set_line;
 use super::expose::ports;
 use super::file_words::owner;
 use super::gofmt::{duration, plain_list, quoted_list};
 use super::names::Shown;
-use super::signal::is_signal;
+use super::signal::{is_signal, nearest_signal};
 use super::state::{Command, StateId, Step};
 use crate::check::ports::check_port;
 use crate::instruction::{
@@ -27,20 +28,29 @@ impl Lowering<'_> {
         if let Some(base) = self.states[id].base {
             // A base is always an earlier stage.
             let (earlier, rest) = self.states.split_at_mut(id);
+            self.budget.spend(earlier[base].bytes());
             rest[0].inherit(&earlier[base]);
         }
         let target = &self.options.target_platform;
         let state = &mut self.states[id];
+        // A base image is somebody else's.
+        check_variables(state.image.config.env.as_ref().map_or(0, Vec::len), state.span)?;
         state.is_dispatched = true;
         state.platform.get_or_insert_with(|| target.clone());
         state.begin();
         let commands = std::mem::take(&mut state.commands);
         for command in &commands {
+            let span = command.instruction.span;
             self.states[id].is_in_trigger = command.is_trigger;
-            let whole = command.instruction.span;
-            self.checks.enter(whole);
-            self.lower_command(id, command).map_err(|problem| problem.within(whole))?;
+            self.checks.enter(span);
+            let before = self.states[id].image.history.len();
+            self.lower_command(id, command).map_err(|problem| problem.within(span))?;
             self.check_command(id, command);
+            let made = self.states[id].image.history.iter().skip(before);
+            let text = made.filter_map(|h| h.created_by.as_ref()).map(String::len).sum::<usize>();
+            self.budget.spend(text + OVERHEAD);
+            self.budget.check(span)?;
+            check_variables(self.states[id].env.len(), span)?;
         }
         self.states[id].commands = commands;
         Ok(())
@@ -53,8 +63,8 @@ impl Lowering<'_> {
             Kind::Add(add) => self.lower_add(id, instruction, add),
             Kind::Copy(copy) => self.lower_copy(id, command, copy),
             Kind::Run(run) => self.lower_run(id, command, run),
-            Kind::Arg(pairs) => self.lower_arg(id, pairs),
-            Kind::Env(pairs) => self.lower_env(id, pairs),
+            Kind::Arg(pairs) => self.lower_arg(id, pairs, instruction.span),
+            Kind::Env(pairs) => self.lower_env(id, pairs, instruction.span),
             Kind::Label(pairs) => self.lower_label(id, pairs),
             Kind::Workdir(path) => self.lower_workdir(id, instruction, path),
             Kind::User(user) => self.lower_user(id, user),
@@ -99,11 +109,15 @@ impl Lowering<'_> {
         pairs.iter().map(expand).collect()
     }
 
-    fn lower_env(&mut self, id: StateId, pairs: &[Pair]) -> Step<()> {
+    fn lower_env(&mut self, id: StateId, pairs: &[Pair], span: Span) -> Step<()> {
         let pairs = self.expand_pairs(id, pairs)?;
         let state = &mut self.states[id];
         let mut text = "ENV".to_owned();
         for (name, value) in &pairs {
+            // Variables are found by looking at each of them.
+            self.budget.spend(state.env.len());
+            self.budget.check(span)?;
+            check_variables(state.env.len(), span)?;
             state.env.set(name, value);
             set_line(state.image.config.env.get_or_insert_default(), name, value);
             text.push_str(&format!(" {name}={value}"));
@@ -204,6 +218,8 @@ impl Lowering<'_> {
                 let found = ports(&expanded);
                 check_port(&expanded, &self.checks);
                 all.extend(found.map_err(|e| Diagnostic::error(e.to_string(), word.span))?);
+                self.budget.spend(all.len() * PORT);
+                self.budget.check(word.span)?;
             }
         }
         let state = &mut self.states[id];
@@ -215,16 +231,22 @@ impl Lowering<'_> {
 
     fn stage_words(&self, id: StateId, word: &Word) -> Step<Vec<String>> {
         let env = &self.states[id].env;
-        let lookup = |name: &str| env.get(name).map(str::to_owned);
+        let lookup = |name: &str| env.get(name).map(|value| self.budget.copy(value));
         let expander = crate::expand::Expander::new(self.dockerfile.directives.escape, &lookup);
         let expanded = expander.process_words(&word.value);
-        expanded.map(|e| e.words).map_err(|e| Diagnostic::error(e.to_string(), word.span))
+        let words = expanded.map_err(|e| Diagnostic::error(e.to_string(), word.span))?.words;
+        self.budget.check(word.span)?;
+        Ok(words)
     }
 
     fn lower_stopsignal(&mut self, id: StateId, word: &Word) -> Step<()> {
         let signal = self.stage_word(id, word)?;
         if !is_signal(&signal) {
-            return Err(Diagnostic::error(format!("invalid signal: {signal}"), word.span));
+            let problem = Diagnostic::error(format!("invalid signal: {signal}"), word.span);
+            return Err(match nearest_signal(&signal) {
+                Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
+                None => problem,
+            });
         }
         let state = &mut self.states[id];
         state.note(format!("STOPSIGNAL {signal}"), self.epoch);

@@ -25,6 +25,16 @@ impl Env {
         self.0.retain(|(n, _)| n != name);
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Their bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(|(n, v)| n.len() + v.len() + 1).sum()
+    }
+
     /// Sets all of `NAME=value` lines.
     pub(super) fn set_all(&mut self, lines: &[String]) {
         for line in lines {

@@ -9,6 +9,7 @@
 //! | file | content |
 //! |---|---|
 //! | `options` | what comes in and goes out |
+//! | `budget` | what lowering may cost |
 //! | `args` | global arguments, platform arguments, the epoch |
 //! | `plan` | stages, links, cycles, triggers |
 //! | `base` | base images, named contexts, the main context |
@@ -20,6 +21,7 @@
 
 mod args;
 mod base;
+mod budget;
 mod checks;
 mod copy;
 mod dispatch;
@@ -47,6 +49,7 @@ use karman_llb::{Graph, VertexDigest};
 use crate::check::Checks;
 use crate::expand::{Expanded, Expander};
 use crate::instruction::{Dockerfile, Word};
+use budget::Budget;
 use env::Env;
 pub use git_ref::{GitRef, GitRefError, parse_git_ref};
 pub use mount_fields::go_bool;
@@ -81,6 +84,7 @@ pub fn lower(
         main: None,
         bases: Vec::new(),
         declared: BTreeSet::new(),
+        budget: Budget::default(),
     };
     lowering.run().map_err(|problem| {
         let (mut found, _) = lowering.checks.take();
@@ -106,6 +110,7 @@ struct Lowering<'a> {
     main: Option<Option<VertexDigest>>,
     bases: Vec<String>,
     declared: BTreeSet<String>,
+    budget: Budget,
 }
 
 impl Lowering<'_> {
@@ -206,8 +211,11 @@ impl Lowering<'_> {
     }
 
     fn expanded(&self, raw: &str, span: Span, env: &Env) -> Step<Expanded> {
-        let lookup = |name: &str| env.get(name).map(str::to_owned);
+        let lookup = |name: &str| env.get(name).map(|value| self.budget.copy(value));
         let expander = Expander::new(self.dockerfile.directives.escape, &lookup);
-        expander.process_word(raw).map_err(|e| Diagnostic::error(e.to_string(), span))
+        let expanded = expander.process_word(raw);
+        let expanded = expanded.map_err(|e| Diagnostic::error(e.to_string(), span))?;
+        self.budget.check(span)?;
+        Ok(expanded)
     }
 }

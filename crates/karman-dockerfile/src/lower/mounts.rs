@@ -10,6 +10,10 @@ use crate::instruction::Run;
 
 /// The build argument that keeps caches of different builds apart.
 const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
+/// Mounts of one command; the sandbox takes some more for itself.
+const MAX_MOUNTS: usize = 1000;
+
 /// Default permission bits (BuildKit's).
 const CACHE_MODE: u32 = 0o755;
 const SECRET_MODE: u32 = 0o400;
@@ -53,6 +57,10 @@ impl Lowering<'_> {
         run: &Run,
         sources: &[Option<StateId>],
     ) -> Step<Mounts> {
+        if let Some(extra) = run.mounts.get(MAX_MOUNTS) {
+            let message = format!("more than {MAX_MOUNTS} mounts in one instruction");
+            return Err(Diagnostic::error(message, extra.span));
+        }
         let mut mounts = Mounts::default();
         mounts.inputs.extend(self.states[id].root);
         for (at, raw) in run.mounts.iter().enumerate() {

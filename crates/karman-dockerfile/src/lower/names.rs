@@ -55,7 +55,11 @@ impl Lowering<'_> {
     pub(super) fn shown(&self, text: &str, env: &Env, mode: Shown, masked: &[String]) -> String {
         let lookup = |name: &str| {
             let is_masked = masked.iter().any(|m| m == name);
-            if is_masked { Some("****".to_owned()) } else { env.get(name).map(str::to_owned) }
+            if is_masked {
+                Some("****".to_owned())
+            } else {
+                env.get(name).map(|value| self.budget.copy(value))
+            }
         };
         let expander = Expander::new(self.dockerfile.directives.escape, &lookup);
         let is_command = mode == Shown::Command;

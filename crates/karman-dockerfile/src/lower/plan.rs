@@ -6,6 +6,7 @@ use karman_diag::{Diagnostic, Span, nearest};
 
 use super::Lowering;
 use super::base::is_scratch;
+use super::budget::TRIGGER;
 use super::env::Env;
 use super::state::{Command, State, StateId, Step};
 use crate::instruction::{Instruction, InstructionKind, RawMount, Run, Stage};
@@ -254,6 +255,8 @@ impl Lowering<'_> {
         }
         let mut commands = Vec::with_capacity(triggers.len());
         for trigger in &triggers {
+            self.budget.spend(trigger.len() + TRIGGER);
+            self.budget.check(span)?;
             let instruction = parse_trigger(trigger, span)?;
             let mut command = Command { instruction, sources: Vec::new(), is_trigger: true };
             self.link(id, &mut command)?;

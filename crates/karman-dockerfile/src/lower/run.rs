@@ -44,6 +44,7 @@ impl Lowering<'_> {
             let kind = MountKind::Bind { input: Some(input), source: "/".to_owned() };
             mounts.add(Mount { target: SCRIPT_DIR.to_owned(), kind, readonly: true });
         }
+        self.spend_on_run(id, &script);
         let name = self.run_name(id, command, &script, &mounts);
         let op = self.exec_op(id, run, &script, &mut mounts)?;
         let vertex =
@@ -55,6 +56,15 @@ impl Lowering<'_> {
         let digest = self.graph.add(vertex, meta);
         self.states[id].layer(text, self.epoch, digest);
         Ok(())
+    }
+
+    /// Every command carries its environment; its history names the arguments.
+    fn spend_on_run(&self, id: StateId, script: &Script) {
+        let state = &self.states[id];
+        let args: usize = script.args.iter().map(String::len).sum();
+        // Arguments of the build are told apart by looking at each of those before.
+        let variables = state.build_args.len().saturating_mul(state.env.len().max(1));
+        self.budget.spend(state.env.bytes() + args + variables / 16);
     }
 
     fn exec_op(

@@ -26,6 +26,13 @@ pub(super) fn is_signal(text: &str) -> bool {
         || name.strip_prefix("RTMAX-").is_some_and(|n| offset(n, LAST_BEFORE_RTMAX))
 }
 
+/// The signal whose name is nearest to a text.
+pub(super) fn nearest_signal(text: &str) -> Option<String> {
+    let upper = text.to_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    karman_diag::nearest(name, NAMES.iter().copied()).map(|near| format!("SIG{near}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::is_signal;

@@ -4,6 +4,7 @@ use karman_diag::{Diagnostic, Span};
 use karman_llb::VertexDigest;
 use karman_oci::{ContainerConfig, History, ImageConfig, Platform};
 
+use super::budget::OVERHEAD;
 use super::checks::Notes;
 use super::env::{Env, set_line};
 use super::options::{LayerStep, NamedContext};
@@ -108,6 +109,23 @@ impl State {
         self.layers.clone_from(&base.layers);
         self.build_args.clone_from(&base.build_args);
         self.notes = base.notes.inherited(&self.notes);
+    }
+
+    /// What inheriting from it copies, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = |list: &Option<Vec<String>>| -> usize {
+            list.iter().flatten().map(|text| text.len() + 24).sum()
+        };
+        let config = &self.image.config;
+        let labels = config.labels.iter().flatten().map(|(k, v)| k.len() + v.len() + 48);
+        let history =
+            self.image.history.iter().map(|h| h.created_by.as_ref().map_or(0, String::len));
+        let args = self.build_args.iter().map(|(n, v)| n.len() + v.as_ref().map_or(0, String::len));
+        self.env.bytes()
+            + texts(&config.env)
+            + labels.sum::<usize>()
+            + history.map(|text| text + OVERHEAD).sum::<usize>()
+            + args.map(|text| text + 48).sum::<usize>()
     }
 
     /// Makes the environment ready for the first instruction.

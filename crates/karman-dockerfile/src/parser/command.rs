@@ -37,11 +37,13 @@ pub(super) fn run(statement: &Statement<'_>) -> Result<InstructionKind, ParseErr
     let mounts = flags.all("mount").map(|flag| parse_mount(&flag)).collect::<Result<_, _>>()?;
     let network = flags.all("network").next();
     if let Some(mode) = network.as_ref().filter(|m| !NETWORK_MODES.contains(&m.value.as_str())) {
-        return Err(ParseError::new(ParseErrorKind::Network(mode.value.clone()), mode.span));
+        let error = ParseError::new(ParseErrorKind::Network(mode.value.clone()), mode.span);
+        return Err(error.meant(&mode.value, NETWORK_MODES));
     }
     let security = flags.all("security").next();
     if let Some(mode) = security.as_ref().filter(|m| !SECURITY_MODES.contains(&m.value.as_str())) {
-        return Err(ParseError::new(ParseErrorKind::Security(mode.value.clone()), mode.span));
+        let error = ParseError::new(ParseErrorKind::Security(mode.value.clone()), mode.span);
+        return Err(error.meant(&mode.value, SECURITY_MODES));
     }
     Ok(InstructionKind::Run(Run {
         command,
@@ -91,7 +93,8 @@ pub(super) fn healthcheck(statement: &Statement<'_>) -> Result<InstructionKind, 
     let command = command_line(statement, rest)?;
     let flags = Flags::parse(statement, HEALTHCHECK_FLAGS)?;
     if word != "CMD" {
-        return Err(statement.error(ParseErrorKind::HealthcheckType(word)));
+        let error = statement.error(ParseErrorKind::HealthcheckType(word.clone()));
+        return Err(error.meant(&word, &["CMD", "NONE"]));
     }
     if command.is_empty() {
         return Err(statement.error(ParseErrorKind::HealthcheckWithoutCommand));

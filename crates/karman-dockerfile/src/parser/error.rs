@@ -1,9 +1,9 @@
 //! What can be wrong with an instruction; worded as BuildKit words it.
 
-use karman_diag::{Diagnostic, Span};
+use karman_diag::{Diagnostic, Span, nearest};
 
-use super::MAX_STAGES;
 use super::heredoc::MAX_HEREDOCS;
+use super::{MAX_INSTRUCTIONS, MAX_STAGES};
 use crate::text::MAX_SOURCE_BYTES;
 
 /// A longer message is cut: it may quote a word of megabytes.
@@ -21,6 +21,12 @@ pub(super) struct ParseError {
 impl ParseError {
     pub(super) fn new(kind: ParseErrorKind, span: Span) -> Self {
         Self { kind, span, meant: None }
+    }
+
+    /// With the known word that is nearest to what stands there.
+    pub(super) fn meant(mut self, word: &str, known: &[&str]) -> Self {
+        self.meant = nearest(word, known.iter().copied()).map(str::to_owned);
+        self
     }
 
     pub(super) fn into_diagnostic(self) -> Diagnostic {
@@ -90,6 +96,8 @@ pub(super) enum ParseErrorKind {
     TooLarge(usize),
     #[error("more than {MAX_STAGES} stages")]
     TooManyStages,
+    #[error("more than {MAX_INSTRUCTIONS} instructions")]
+    TooManyInstructions,
     #[error("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")]
     OnbuildChained,
     #[error("{0} isn't allowed as an ONBUILD trigger")]

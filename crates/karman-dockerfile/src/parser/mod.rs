@@ -44,6 +44,10 @@ use statement::Statement;
 /// A Dockerfile has at most so many stages: linking and naming them is not free.
 pub const MAX_STAGES: usize = 5_000;
 
+/// Instructions of a Dockerfile, all stages together: each takes up to a thousand bytes before anything is built, and a
+/// filesystem has room for 500 layers.
+pub const MAX_INSTRUCTIONS: usize = 50_000;
+
 /// After so many problems the rest is not read.
 const MAX_PROBLEMS: usize = 100;
 
@@ -108,6 +112,7 @@ struct Parser<'a> {
     /// Instructions after a `FROM` that failed are not blamed for having no stage.
     stage_failed: bool,
     stopped: bool,
+    count: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -120,6 +125,7 @@ impl<'a> Parser<'a> {
             problems: Vec::new(),
             stage_failed: false,
             stopped: false,
+            count: 0,
         }
     }
 
@@ -223,6 +229,11 @@ impl<'a> Parser<'a> {
     fn instruction(&mut self, instruction: Instruction, statement: &Statement<'_>) {
         if self.trigger {
             return self.trigger_instruction(instruction);
+        }
+        self.count += 1;
+        if self.count > MAX_INSTRUCTIONS {
+            let error = ParseError::new(ParseErrorKind::TooManyInstructions, instruction.span);
+            return self.stop(error.into_diagnostic());
         }
         if let InstructionKind::Arg(pairs) = &instruction.kind {
             self.check_description(statement, pairs.iter().map(|p| p.name.value.as_str()));

@@ -25,7 +25,7 @@ pub use entries::Entry;
 pub use error::{FsError, Result};
 pub use meta::{Owner, process_owner, process_umask};
 pub use remove::remove_tree;
-pub use stat::{FileKind, Stat, Time, device_number, stat_fd};
+pub use stat::{FileKind, Stat, Time, device_number, is_stray_pipe, stat_fd};
 pub use write::{Durability, atomic_write};
 pub use xattr::{Xattrs, fd_set_xattr, fd_xattrs};
 

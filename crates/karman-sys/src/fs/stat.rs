@@ -195,3 +195,11 @@ pub(super) fn from_raw(raw: rustix::fs::Stat) -> Stat {
         rdev: raw.st_rdev as u64,
     }
 }
+
+/// Whether a path names a pipe that lies about in a file system. Opening one waits for a writer who may never come.
+/// Pipes of the caller's shell (`<(…)`) have names below `/dev` and `/proc` and are none.
+pub fn is_stray_pipe(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let borrowed = path.starts_with("/dev") || path.starts_with("/proc");
+    !borrowed && std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
+}

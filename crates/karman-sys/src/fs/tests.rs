@@ -5,8 +5,8 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use super::{
-    Copier, Dir, Durability, FileKind, Owner, Time, atomic_write, fd_xattrs, process_owner,
-    remove_tree, stat_fd,
+    Copier, Dir, Durability, FileKind, Owner, Time, atomic_write, fd_xattrs, is_stray_pipe,
+    process_owner, remove_tree, stat_fd,
 };
 
 fn scratch() -> (tempfile::TempDir, Dir) {
@@ -192,4 +192,19 @@ fn a_write_replaces_or_does_nothing() {
     dir.mkdir("sub", 0o755).unwrap();
     assert!(atomic_write(&dir, "sub", b"x", 0o600, Durability::Process).is_err());
     assert_eq!(dir.read_dir().unwrap().len(), 2, "no temporary file is left");
+}
+
+#[test]
+fn a_pipe_in_a_directory_is_stray_and_one_of_a_shell_is_not() {
+    let (temp, dir) = scratch();
+    dir.create_file("file", 0o644).unwrap();
+    dir.mknod("pipe", FileKind::Fifo, 0o644, 0).unwrap();
+    dir.symlink("pipe", "link").unwrap();
+    assert!(is_stray_pipe(&temp.path().join("pipe")));
+    assert!(is_stray_pipe(&temp.path().join("link")));
+    assert!(!is_stray_pipe(&temp.path().join("file")));
+    assert!(!is_stray_pipe(&temp.path().join("missing")));
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let name = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    assert!(!is_stray_pipe(std::path::Path::new(&name)));
 }

@@ -104,6 +104,12 @@ fn local(named: &[String], context: &Context) -> Done<Vec<(String, String)>> {
 
 fn read_file(name: &str, context: &Context) -> Done<(String, String)> {
     let path = context.env.cwd.join(name.strip_prefix(CWD).unwrap_or(name));
+    if name != "-" && karman_sys::fs::is_stray_pipe(&path) {
+        return Err(Failure::usage_hint(
+            format!("bake file `{name}` is a named pipe"),
+            "read it from standard input with `-f -`",
+        ));
+    }
     let failed = |source| Failure::File { doing: "read bake file", path: path.clone(), source };
     let text = match name {
         "-" => limited(std::io::stdin().lock()),

@@ -1,0 +1,4 @@
+//! Any bytes for the entry `documents`; what it does and checks is in `karman-hostile`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| karman_hostile::run("documents", bytes));
