@@ -129,7 +129,8 @@ fn a_push_by_digest_moves_no_tag(lab: &Lab) -> Tested {
     let registry = Registry::start(lab, &place, false)?;
     place.write("ctx/Dockerfile", "FROM busybox\nRUN echo digest > /file\n");
     let name = format!("127.0.0.1:{}/leaf", registry.port);
-    let output = format!("type=image,name={name},push-by-digest=true,name-canonical=true,push=true");
+    let output =
+        format!("type=image,name={name},push-by-digest=true,name-canonical=true,push=true");
     let digest = lab.digest(&place, &["-o", &output, "ctx"]);
     assert!(registry.tags("leaf").is_empty());
     let seen = inspect(&place, &format!("{name}@{digest}"), &["--no-tags"]);
