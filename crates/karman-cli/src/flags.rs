@@ -200,11 +200,19 @@ mod tests {
     }
 
     #[test]
-    fn outputs_that_push_are_refused_and_docker_loads() {
-        for text in ["type=registry", "type=image,push=true"] {
-            let message = parse_output(text).map_err(|e| e.to_string()).expect_err(text);
-            assert!(message.contains("not supported yet"), "{message}");
-        }
+    fn push_takes_images_and_docker_loads() {
+        let pushes = |texts: &[&str]| -> Vec<(OutputKind, Push)> {
+            let mut exports: Vec<Export> =
+                texts.iter().map(|t| parse_output(t).expect(t)).collect();
+            push_all(&mut exports).expect("an image");
+            exports.iter().map(|e| (e.kind, e.push)).collect()
+        };
+        let image = (OutputKind::Image, Push::Tags);
+        assert_eq!(pushes(&[]), [image]);
+        assert_eq!(pushes(&["type=image"]), [image]);
+        assert_eq!(pushes(&["type=tar,dest=x"]), [(OutputKind::Tar, Push::No), image]);
+        let by_digest = "type=registry,push-by-digest=true,name=a/b";
+        assert_eq!(pushes(&[by_digest]), [(OutputKind::Image, Push::Digest)]);
         assert_eq!(parse_output("type=docker").map(|e| e.kind).ok(), Some(OutputKind::Image));
         let file = parse_output("type=docker,dest=x.tar").map(|e| e.kind).ok();
         assert_eq!(file, Some(OutputKind::Docker));

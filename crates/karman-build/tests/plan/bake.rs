@@ -77,8 +77,7 @@ fn outputs_are_bound() {
 #[test]
 fn what_cannot_be_done_is_said() {
     for (body, want) in [
-        ("output = [\"type=registry\"]", "pushing to a registry is not supported yet"),
-        ("output = [\"type=image,push=true\"]", "pushing to a registry is not supported yet"),
+        ("output = [\"type=tar,dest=x,push=true\"]", "unknown attribute `push`"),
         ("output = [\"type=zip\"]", "unknown output type `zip`"),
         ("platforms = [\"a/b/c/d\"]", "is not a platform"),
         ("shm-size = \"much\"", "`much` is not a size"),
@@ -88,6 +87,16 @@ fn what_cannot_be_done_is_said() {
         let error = refused(body);
         assert!(error.contains(want) && error.contains("target `t`"), "{body}: {error}");
     }
+}
+
+#[test]
+fn a_registry_is_pushed_to() {
+    use karman_control::Push;
+    let push = |output: &str| spec(&format!("output = [\"{output}\"]")).exports[0].push;
+    assert_eq!(push("type=registry"), Push::Tags);
+    assert_eq!(push("type=image,push=true"), Push::Tags);
+    assert_eq!(push("type=image,name=r/a,push=true,push-by-digest=true"), Push::Digest);
+    assert_eq!(push("type=image"), Push::No);
 }
 
 #[test]
