@@ -27,6 +27,32 @@ const NO_LINE: &[(&str, &str)] = &[
     ("karman-cli/tests/e2e/cases/bake-unknown-target.case", "the target is an argument"),
     ("karman-dockerfile/tests/cases/errors/only-global-args.case", "an instruction is missing"),
     ("karman-dockerfile/tests/cases/errors/only-comments.case", "an instruction is missing"),
+    ("karman-dockerfile/tests/cases/errors/no-from-but-comments.case", "an instruction is missing"),
+    (
+        "karman-bake/tests/cases/compose/dot_env_error.case",
+        "the line of the environment file is in the message",
+    ),
+    ("karman-cli/tests/e2e/cases/bake-allow.case", "the flags are wrong, not the file"),
+    ("karman-cli/tests/e2e/cases/bake-keep-going.case", "there is no file"),
+    ("karman-cli/tests/e2e/cases/call-unknown.case", "the method is an argument"),
+    ("karman-cli/tests/e2e/cases/context/git-", "the context is an argument"),
+    ("karman-cli/tests/e2e/cases/context/missing-directory.case", "the context is an argument"),
+    ("karman-cli/tests/e2e/cases/context/named-missing-path.case", "the context is an argument"),
+    ("karman-cli/tests/e2e/cases/context/named-unknown-scheme.case", "the context is an argument"),
+    ("karman-cli/tests/e2e/cases/context/named-upper-case.case", "the context is an argument"),
+    ("karman-cli/tests/e2e/cases/context/stdin-", "standard input is wrong, or asked for twice"),
+    ("karman-cli/tests/e2e/cases/output/", "the output is an argument"),
+    (
+        "karman-cli/tests/e2e/cases/platform/docker-refuses-several.case",
+        "the output is an argument",
+    ),
+    ("karman-cli/tests/e2e/cases/platform/local-split-false.case", "the output is an argument"),
+    ("karman-cli/tests/e2e/cases/platform/malformed.case", "the platform is an argument"),
+    (
+        "karman-cli/tests/e2e/cases/platform/multi-platform-argument-false.case",
+        "the platform is an argument",
+    ),
+    ("karman-cli/tests/e2e/cases/run/ulimit-malformed.case", "the limit is an argument"),
 ];
 
 fn cases() -> Vec<PathBuf> {
