@@ -62,11 +62,12 @@ impl Reference {
         if path.chars().any(|c| c.is_ascii_uppercase()) {
             return Err(bad("repository name must be lowercase"));
         }
-        if path.len() > MAX_NAME || !path.split('/').all(is_component) {
-            return Err(bad("the repository name is malformed"));
-        }
         let official = host == DEFAULT_HOST && !path.contains('/');
         let repository = if official { format!("{OFFICIAL}{path}") } else { path.to_owned() };
+        // The whole name counts, so that a short one can be written out in full.
+        if repository.len() > MAX_NAME || !path.split('/').all(is_component) {
+            return Err(bad("the repository name is malformed"));
+        }
         let tag = tag.map(str::to_owned);
         let tag = if tag.is_none() && digest.is_none() { Some("latest".to_owned()) } else { tag };
         Ok(Self { host: host.to_owned(), repository, tag, digest })
@@ -167,6 +168,14 @@ impl std::str::FromStr for Reference {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_name_has_room_for_its_namespace() {
+        let longest = "a".repeat(MAX_NAME - OFFICIAL.len());
+        let parsed = Reference::parse(&longest).unwrap();
+        assert_eq!(Reference::parse(&parsed.to_string()), Ok(parsed));
+        assert!(Reference::parse(&format!("{longest}a")).is_err());
+    }
 
     #[test]
     fn short_names_are_spelled_out() {
