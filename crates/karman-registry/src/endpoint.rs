@@ -98,10 +98,6 @@ impl Endpoint {
         }
     }
 
-    pub(crate) fn referrers_url(&self, digest: &str) -> String {
-        format!("{}/v2/{}/referrers/{digest}", self.origin, self.repository)
-    }
-
     pub(crate) fn blob_url(&self, digest: &str) -> String {
         format!("{}/v2/{}/blobs/{digest}", self.origin, self.repository)
     }

@@ -1,13 +1,13 @@
 //! Writing to a registry: blobs that are not there yet, then manifests.
 
 use karman_net::{Request, Response, Stream};
-use karman_oci::{Descriptor, Digest, Index, Reference, media_type};
+use karman_oci::{Descriptor, Digest, Reference};
 use serde::Deserialize;
 
 use crate::access::Access;
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
-use crate::pull::{MAX_MANIFEST, Registry};
+use crate::pull::Registry;
 use crate::upload::Upload;
 
 /// The most of an error body that is read, in bytes.
@@ -57,7 +57,7 @@ impl Registry {
         open: impl Fn(u64) -> std::io::Result<Box<dyn std::io::Read + Send>> + Send + Sync + 'static,
     ) -> Result<Pushed, RegistryError> {
         let endpoint = self.inner.config.registry(reference)?;
-        if self.has_blob_at(&endpoint, reference, &blob.digest)? {
+        if self.has_blob(&endpoint, reference, &blob.digest)? {
             return Ok(Pushed::Existed);
         }
         let open = std::sync::Arc::new(open);
@@ -79,14 +79,6 @@ impl Registry {
             Begun::At(location) => self.upload(&endpoint, reference, blob, location, &body),
             Begun::Mounted | Begun::Refused => Err(endpoint.lacks("a location")),
         }
-    }
-
-    /// Whether the repository of `reference` has a blob.
-    ///
-    /// # Errors
-    /// When the registry cannot be reached or denies access.
-    pub fn has_blob(&self, reference: &Reference, digest: &Digest) -> Result<bool, RegistryError> {
-        self.has_blob_at(&self.inner.config.registry(reference)?, reference, digest)
     }
 
     /// Puts a manifest or an index under the tag of `reference`, or under its digest where `reference`
@@ -135,38 +127,7 @@ impl Registry {
         }
     }
 
-    /// What refers to a manifest (signatures, attestations): by the referrers API, and where the
-    /// registry has none, by the tag that stands in for it (distribution-spec v1.1, "Listing
-    /// Referrers").
-    ///
-    /// # Errors
-    /// When the registry cannot be reached, denies access, or answers with something else.
-    pub fn referrers(
-        &self,
-        reference: &Reference,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>, RegistryError> {
-        let endpoint = self.inner.config.registry(reference)?;
-        let mut access = Access::pulling(self, &endpoint, reference);
-        let url = endpoint.referrers_url(&subject.to_string());
-        let get = || Request::get(&url).header("accept", media_type::OCI_INDEX);
-        let response = access.try_send(&get)?;
-        let is_index = response.content_type().as_deref() == Some(media_type::OCI_INDEX);
-        if response.status() == 200 && is_index {
-            let bytes = response.read_to_limit(MAX_MANIFEST).map_err(|e| access.error(e))?;
-            let index: Index = serde_json::from_slice(&bytes).map_err(|source| {
-                RegistryError::MalformedManifest { reference: reference.to_string(), source }
-            })?;
-            return Ok(index.manifests);
-        }
-        match self.resolve(&fallback(reference, subject)) {
-            Ok(found) => Ok(found.index()?.manifests),
-            Err(RegistryError::NotFound { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn has_blob_at(
+    fn has_blob(
         &self,
         endpoint: &Endpoint,
         reference: &Reference,
@@ -276,10 +237,4 @@ pub(crate) fn refused(
         code: clean(&first.code),
         message: clean(&first.message),
     }
-}
-
-/// The tag that lists referrers where there is no API: `sha256-<hex>`.
-fn fallback(reference: &Reference, subject: &Digest) -> Reference {
-    let tag = subject.to_string().replace(':', "-");
-    Reference { tag: Some(tag), digest: None, ..reference.clone() }
 }
