@@ -115,7 +115,10 @@ impl Store {
         Ok(file)
     }
 
-    /// A whole blob in memory, if it is not larger than `limit` bytes ([`StoreError::Damaged`] otherwise).
+    /// A whole blob in memory, verified, if it is not larger than `limit` bytes ([`StoreError::Damaged`] otherwise).
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a bit is wrong. The blob is gone then, so that it is made or fetched again.
     pub fn read_blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
         let file = self.open_blob(digest)?;
         let mut bytes = Vec::new();
@@ -127,6 +130,10 @@ impl Store {
                 size: bytes.len() as u64,
                 expected: limit,
             });
+        }
+        if Digest::sha256_of(&bytes) != *digest {
+            self.discard_blob(digest)?;
+            return Err(StoreError::Corrupt(*digest));
         }
         Ok(bytes)
     }
@@ -162,17 +169,6 @@ impl Store {
         }
     }
 
-    /// Removes a blob; one that is not there is no error.
-    pub fn remove_blob(&self, digest: &Digest) -> Result<()> {
-        self.inner.index.write("delete", |db| {
-            db.execute("DELETE FROM blob WHERE digest = ?1", params![digest.to_string()])
-        })?;
-        match self.inner.blobs.unlink(digest.hex()) {
-            Err(error) if error.is_not_found() => Ok(()),
-            result => result.map_err(|error| self.files(error)),
-        }
-    }
-
     /// All blobs, by digest.
     pub fn blobs(&self) -> Result<Vec<BlobInfo>> {
         self.inner.index.with("list", |db| {
@@ -202,6 +198,10 @@ impl Store {
     fn indexed_size(&self, digest: &Digest) -> Result<Option<u64>> {
         // First protected, then looked up: what is found stays.
         self.keep(KIND, &digest.to_string())?;
+        self.row_size(digest)
+    }
+
+    pub(crate) fn row_size(&self, digest: &Digest) -> Result<Option<u64>> {
         self.inner.index.with("read", |db| {
             db.prepare_cached("SELECT size FROM blob WHERE digest = ?1")?
                 .query_row(params![digest.to_string()], |row| row.get(0).map(unsigned))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use karman_oci::Digest;
 use karman_sys::fs::FsError;
+use rustix::io::Errno;
 
 /// The result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -70,6 +71,9 @@ pub enum StoreError {
         /// Bytes it had when it was committed.
         expected: u64,
     },
+    /// The content of a blob is not what its name says any more. It was taken out of the store.
+    #[error("blob `{0}` in the store was damaged and is removed")]
+    Corrupt(Digest),
     /// A lease id with a line break or tab, which its file could not hold.
     #[error("`{0}` cannot be the id of a leased thing")]
     LeaseId(String),
@@ -83,9 +87,29 @@ impl StoreError {
             Self::Newer { .. } => Some("use a newer karman, or another store with `--root`"),
             Self::NotAStore { .. } => Some("choose an empty directory with `--root`"),
             Self::Damaged { .. } => {
-                Some("remove it with `karman cache prune`; it will be made or pulled again")
+                Some("`karman cache verify --repair` removes it; it is made or pulled again then")
+            }
+            Self::Corrupt(_) => Some(
+                "run the command again: it is made or pulled again; `karman cache verify` looks for more damage",
+            ),
+            error if error.is_full() => {
+                Some("make space on this file system, or take some back with `karman cache prune`")
             }
             _ => None,
+        }
+    }
+
+    /// Whether the disk, or a quota on it, is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Files { source, .. } => {
+                matches!(source.errno(), Some(Errno::NOSPC | Errno::DQUOT))
+            }
+            Self::Index { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            _ => false,
         }
     }
 }

@@ -36,6 +36,7 @@ mod lease;
 mod lock;
 mod process;
 mod store;
+mod verify;
 
 pub use blob::{BlobInfo, BlobWriter, ImportMode};
 pub use error::{Result, StoreError};

@@ -50,8 +50,8 @@ fn a_blob_is_there_when_committed_and_not_before() {
     store.verify(&digest).unwrap();
     assert_eq!(store.blobs().unwrap().len(), 1);
     assert!(names(&store.tmp_dir()).is_empty());
-    store.remove_blob(&digest).unwrap();
-    store.remove_blob(&digest).unwrap();
+    store.discard_blob(&digest).unwrap();
+    store.discard_blob(&digest).unwrap();
     assert!(!store.contains(&digest).unwrap());
 }
 
@@ -94,6 +94,39 @@ fn verify_notices_a_flipped_bit_and_open_a_lost_tail() {
     // Writing it again repairs it.
     store.put_blob(&[0; 10_000]).unwrap();
     store.verify(&digest).unwrap();
+}
+
+#[test]
+fn a_document_with_a_flipped_bit_is_not_given_out_and_goes() {
+    let (_temp, store) = scratch();
+    let digest = store.put_blob(b"{\"a\": 1}").unwrap();
+    std::fs::write(store.blob_path(&digest), b"{\"a\": 3}").unwrap();
+    let error = store.read_blob(&digest, 100).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt(found) if found == digest), "{error}");
+    assert!(!store.contains(&digest).unwrap());
+    store.put_blob(b"{\"a\": 1}").unwrap();
+    assert_eq!(store.read_blob(&digest, 100).unwrap(), b"{\"a\": 1}");
+}
+
+#[test]
+fn what_is_wrong_with_a_blob_is_said_and_a_removed_one_is_fine() {
+    let (_temp, store) = scratch();
+    let told = |bytes: &[u8], harm: &dyn Fn(&Path)| {
+        let digest = store.put_blob(bytes).unwrap();
+        let info = store.blobs().unwrap().into_iter().find(|b| b.digest == digest).unwrap();
+        assert_eq!(store.check_blob(&info).unwrap(), None);
+        harm(&store.blob_path(&digest));
+        let told = store.check_blob(&info).unwrap().unwrap_or_default();
+        store.discard_blob(&digest).unwrap();
+        assert_eq!(store.check_blob(&info).unwrap(), None, "it is no blob any more");
+        told
+    };
+    assert_eq!(told(b"aaaa", &|path| std::fs::remove_file(path).unwrap()), "its file is missing");
+    let short = told(b"bbbb", &|path| std::fs::write(path, b"b").unwrap());
+    assert_eq!(short, "it has 1 bytes instead of 4");
+    let flipped = told(b"cccc", &|path| std::fs::write(path, b"cccd").unwrap());
+    assert!(flipped.starts_with("its content has the digest sha256:"), "{flipped}");
+    assert!(store.check_index().unwrap().is_empty());
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use karman_content::{GcReport, Put, Row, Store, TempDir};
+use karman_oci::Digest;
 use karman_sys::fs::{Dir, FileKind, Owner, Time, fd_set_xattr, fd_xattrs, remove_tree};
 use serde::{Deserialize, Serialize};
 
 use crate::attrs::image_xattrs;
 use crate::error::{On, Result, SnapshotError};
+use crate::seal::seal;
 use crate::view::{Layer, View};
 use crate::writer::LayerWriter;
 
@@ -75,7 +77,23 @@ struct Record {
     synced: bool,
     empty: bool,
     usage: Option<u64>,
+    /// What was in it when it was sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<Digest>,
     labels: BTreeMap<String, String>,
+}
+
+/// How a snapshot was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// As it was when it was sealed.
+    Sound,
+    /// It has no seal to compare with; this would be its seal.
+    Unsealed(Digest),
+    /// It is not what it was.
+    Changed,
+    /// Its directory is not there.
+    Missing,
 }
 
 /// The snapshots of a store.
@@ -180,6 +198,42 @@ impl Snapshots {
         record.usage = Some(usage);
         self.store.put_many(&[put(id, &record, usage)?])?;
         Ok(usage)
+    }
+
+    /// Compares a snapshot with its seal, by reading everything in it. One that another process removes meanwhile is
+    /// sound: nothing is wrong with the store.
+    ///
+    /// # Errors
+    /// When the index or the directory cannot be read.
+    pub fn check(&self, id: &SnapshotId) -> Result<Checked> {
+        let found = self.dir.open_dir(id.as_str()).and_then(|dir| dir.open_dir("fs"));
+        let checked = match found.and_then(|dir| seal(&dir)) {
+            Ok(found) => match self.rows(id.as_str())?.into_iter().next() {
+                None => return Ok(Checked::Sound),
+                Some((_, record)) => match record.seal {
+                    None => Checked::Unsealed(found),
+                    Some(seal) if seal == found => return Ok(Checked::Sound),
+                    Some(_) => Checked::Changed,
+                },
+            },
+            Err(error) if error.is_not_found() => Checked::Missing,
+            Err(error) => return Err(error).on(self.fs_path(id)),
+        };
+        let gone = self.rows(id.as_str())?.is_empty();
+        Ok(if gone { Checked::Sound } else { checked })
+    }
+
+    /// Remembers what is in a snapshot.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub fn put_seal(&self, id: &SnapshotId, seal: Digest) -> Result<()> {
+        let Some((_, mut record)) = self.rows(id.as_str())?.into_iter().next() else {
+            return Ok(());
+        };
+        record.seal = Some(seal);
+        let usage = record.usage.unwrap_or(0);
+        Ok(self.store.put_many(&[put(id, &record, usage)?])?)
     }
 
     /// Removes a snapshot; one that is not there is no error. The caller makes sure that nobody uses it.
@@ -345,13 +399,24 @@ impl Active {
 
     /// Makes it a snapshot: the directory gets its final name, then the index its row.
     pub fn commit(self, labels: BTreeMap<String, String>) -> Result<SnapshotId> {
+        self.finish(labels, None)
+    }
+
+    /// The same with a seal, for layers that are not made again from the same steps: everything in it is read once
+    /// more, while it is still in memory.
+    pub fn commit_sealed(self, labels: BTreeMap<String, String>) -> Result<SnapshotId> {
+        let seal = Dir::open(&self.fs).and_then(|dir| seal(&dir)).on(&self.fs)?;
+        self.finish(labels, Some(seal))
+    }
+
+    fn finish(self, labels: BTreeMap<String, String>, seal: Option<Digest>) -> Result<SnapshotId> {
         let dir = Dir::open(self.temp.path()).on(self.temp.path())?;
         remove_tree(&dir, "work").on(&self.work)?;
         let empty = self.is_empty()?;
         let id = SnapshotId(self.snapshots.store.random_id()?);
         self.temp.persist(&self.snapshots.dir, id.as_str())?;
         let boot = self.snapshots.boot.to_string();
-        let record = Record { boot, synced: false, empty, usage: None, labels };
+        let record = Record { boot, synced: false, empty, usage: None, seal, labels };
         self.snapshots.store.put_many(&[put(&id, &record, 0)?])?;
         Ok(id)
     }

@@ -11,7 +11,7 @@ use karman_content::Store;
 use karman_oci::Digest;
 use karman_snapshot::digest::{Selection, stat_identity, tree_digest};
 use karman_snapshot::{
-    CopyOptions, Decision, SnapshotError, SnapshotId, Snapshots, View, ViewCache, copy,
+    Checked, CopyOptions, Decision, SnapshotError, SnapshotId, Snapshots, View, ViewCache, copy,
 };
 use karman_sys::fs::{Dir, Time, process_owner};
 
@@ -258,4 +258,68 @@ fn speed() {
         });
     });
     timed("removal of 100000 files", &mut || s.snapshots.remove(&stage[0]).unwrap());
+}
+
+#[test]
+fn a_seal_notices_whatever_changes() {
+    let s = scratch();
+    let make = || {
+        let active = s.snapshots.prepare(&[]).unwrap();
+        std::fs::create_dir(active.fs().join("d")).unwrap();
+        std::fs::write(active.fs().join("d/f"), vec![7; 100_000]).unwrap();
+        std::os::unix::fs::symlink("f", active.fs().join("d/l")).unwrap();
+        active.commit_sealed(BTreeMap::new()).unwrap()
+    };
+    let changes: [&dyn Fn(&Path); 6] = [
+        &|fs| {
+            let time = std::fs::metadata(fs.join("d/f")).unwrap().modified().unwrap();
+            let mut bytes = std::fs::read(fs.join("d/f")).unwrap();
+            bytes[50_000] ^= 1;
+            std::fs::write(fs.join("d/f"), bytes).unwrap();
+            std::fs::File::options()
+                .write(true)
+                .open(fs.join("d/f"))
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        },
+        &|fs| {
+            std::fs::File::open(fs.join("d"))
+                .unwrap()
+                .set_modified(std::time::SystemTime::UNIX_EPOCH)
+                .unwrap()
+        },
+        &|fs| std::fs::remove_file(fs.join("d/f")).unwrap(),
+        &|fs| std::fs::rename(fs.join("d/f"), fs.join("d/g")).unwrap(),
+        &|fs| {
+            std::fs::remove_file(fs.join("d/l")).unwrap();
+            std::os::unix::fs::symlink("g", fs.join("d/l")).unwrap();
+        },
+        &|fs| Dir::open(fs).unwrap().chmod("d", 0o711).unwrap(),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let id = make();
+        assert_eq!(s.snapshots.check(&id).unwrap(), Checked::Sound);
+        change(&s.store.snapshots_dir().join(id.as_str()).join("fs"));
+        assert_eq!(s.snapshots.check(&id).unwrap(), Checked::Changed, "change {number}");
+    }
+    let id = make();
+    std::fs::remove_dir_all(s.store.snapshots_dir().join(id.as_str())).unwrap();
+    assert_eq!(s.snapshots.check(&id).unwrap(), Checked::Missing);
+    s.snapshots.remove(&id).unwrap();
+    assert_eq!(s.snapshots.check(&id).unwrap(), Checked::Sound, "it is no snapshot any more");
+}
+
+#[test]
+fn a_snapshot_without_a_seal_gets_one() {
+    let s = scratch();
+    let chain = layer(&s, &[], |w| w.put_file(Path::new("f"), b"", attrs(0o644)).unwrap());
+    let Checked::Unsealed(seal) = s.snapshots.check(&chain[0]).unwrap() else { panic!("sealed") };
+    s.snapshots.put_seal(&chain[0], seal).unwrap();
+    assert_eq!(s.snapshots.check(&chain[0]).unwrap(), Checked::Sound);
+    // A link made from a file changes its ctime alone.
+    let fs = s.store.snapshots_dir().join(chain[0].as_str()).join("fs");
+    std::fs::hard_link(fs.join("f"), s.temp.path().join("link")).unwrap();
+    s.snapshots.flush().unwrap();
+    assert_eq!(s.snapshots.check(&chain[0]).unwrap(), Checked::Sound);
 }
