@@ -7,6 +7,10 @@
 //! parallelism = 8                           # vertices at once; 0 chooses by the number of cores
 //! [debootstrap-mirrors]                     # official archive URL → mirror URL
 //! "http://deb.debian.org/debian" = "http://mirror.local/debian"
+//! [gc]                                      # what builds and `karman cache prune` prune the store to
+//! reserved-space = "10GB"                   # never below this
+//! max-used-space = "60GB"
+//! min-free-space = "20GB"                   # on the file system of the store
 //! ```
 
 use std::collections::BTreeMap;
@@ -14,11 +18,24 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use karman_diag::{Diagnostic, SourceMap, Span, nearest, render};
+use karman_worker::SpaceLimits;
 use serde::Deserialize;
+
+use crate::units::parse_size;
 
 /// A larger file is no configuration.
 const MAX_BYTES: u64 = 1 << 20;
-const KEYS: [&str; 5] = ["root", "ca", "insecure-registries", "parallelism", "debootstrap-mirrors"];
+const KEYS: [&str; 9] = [
+    "root",
+    "ca",
+    "insecure-registries",
+    "parallelism",
+    "debootstrap-mirrors",
+    "gc",
+    "reserved-space",
+    "max-used-space",
+    "min-free-space",
+];
 
 /// The file's content.
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +51,36 @@ pub(crate) struct FileConfig {
     pub(crate) parallelism: usize,
     /// Archive mirrors.
     pub(crate) debootstrap_mirrors: BTreeMap<String, String>,
+    /// How large the store may be.
+    pub(crate) gc: GcPolicy,
+}
+
+/// How large the store may be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct GcPolicy {
+    #[serde(deserialize_with = "size")]
+    reserved_space: u64,
+    #[serde(deserialize_with = "size")]
+    max_used_space: u64,
+    #[serde(deserialize_with = "size")]
+    min_free_space: u64,
+}
+
+impl GcPolicy {
+    /// The same for the engine.
+    pub(crate) fn limits(&self) -> SpaceLimits {
+        SpaceLimits {
+            reserved: self.reserved_space,
+            max_used: self.max_used_space,
+            min_free: self.min_free_space,
+        }
+    }
+}
+
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_size(&text).map_err(serde::de::Error::custom)
 }
 
 /// Why the configuration cannot be used.
@@ -108,6 +155,15 @@ mod tests {
         assert_eq!(config.root, Some(PathBuf::from("/r")));
         assert_eq!(config.parallelism, 3);
         assert_eq!(config.debootstrap_mirrors["http://a"], "http://b");
+        assert!(config.gc.limits().is_empty());
+    }
+
+    #[test]
+    fn sizes_of_the_store_are_read() {
+        let text = "[gc]\nmax-used-space = \"2GB\"\n";
+        let config = FileConfig::parse(Path::new("c"), text).expect("valid");
+        assert_eq!(config.gc.limits().max_used, 2_000_000_000);
+        assert!(FileConfig::parse(Path::new("c"), "[gc]\nmax-used-space = \"much\"\n").is_err());
     }
 
     #[test]

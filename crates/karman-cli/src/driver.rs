@@ -12,7 +12,7 @@ use karman_control::{Backend as _, Event, OutputKind, SecretSource, Session, Sol
 use karman_diag::{Diagnostic, SourceMap, render};
 use karman_report::{Progress, Redactor, Reporter};
 use karman_sys::signals::Cancellation;
-use karman_worker::Engine;
+use karman_worker::{Engine, PruneFilter, SpaceLimits};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::commands::audit;
@@ -89,10 +89,27 @@ pub(crate) fn build(job: Job, context: &Context) -> Done<Made> {
     reporter.redact(redactor.clone());
     let warnings = Warnings { shown: job.progress, expand: job.debug };
     let running = Running { engine: &engine, session: &session, reporter, redactor, warnings };
-    match planned {
-        Ok((planned, unplanned)) => running.solve(planned, unplanned),
-        Err(error) => Err(running.give_up(error)),
+    let made = match planned {
+        Ok((planned, unplanned)) => running.solve(planned, unplanned)?,
+        Err(error) => return Err(running.give_up(error)),
+    };
+    let limits = context.file.gc.limits();
+    if !limits.is_empty() {
+        prune_to(limits, context)?;
     }
+    Ok(made)
+}
+
+/// Keeps the store as small as the configuration wants it. What this build used stays: the engine that
+/// built still holds it, and this one only looks.
+fn prune_to(limits: SpaceLimits, context: &Context) -> Done<()> {
+    let engine = context.open(false)?;
+    let filter = PruneFilter { limits, ..PruneFilter::default() };
+    // The build is done; a store that stays larger than it should is not its failure.
+    if let Err(error) = engine.prune(&filter) {
+        out::note(&format!("warning: the store was not pruned: {}\n", error.message));
+    }
+    Ok(())
 }
 
 /// Asks the targets of a job instead of building them.

@@ -2,7 +2,9 @@
 
 use std::error::Error;
 
+use karman_content::StoreError;
 use karman_control::{Cause, SolveError};
+use rustix::io::Errno;
 
 /// The message of an error with all its sources, without repeating what one already holds.
 pub(crate) fn chain(error: &dyn Error) -> String {
@@ -27,16 +29,64 @@ pub(crate) trait OrFail<T> {
 
 impl<T, E: Error + 'static> OrFail<T> for Result<T, E> {
     fn or_fail(self, cause: Cause, doing: &str) -> Result<T, SolveError> {
-        self.map_err(|e| SolveError::new(cause, format!("failed to {doing}: {}", chain(&e))))
+        self.map_err(|e| {
+            let message = format!("failed to {doing}: {}", chain(&e));
+            match is_full(&e) {
+                true => SolveError::new(Cause::Store, message).with_hint(FULL),
+                false => SolveError::new(cause, message),
+            }
+        })
     }
 }
 
+/// What to do about a full disk.
+const FULL: &str = "make space on the file system that was written to; `karman cache prune` gives back what the store \
+                    can do without";
+
+/// Whether something could not be written because the disk, or a quota on it, is full.
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            let full = io.raw_os_error().map(Errno::from_raw_os_error);
+            // What another error was wrapped around is not among its sources.
+            let inner = io.get_ref().is_some_and(|inner| is_full(inner));
+            if inner || matches!(full, Some(Errno::NOSPC | Errno::DQUOT)) {
+                return true;
+            }
+        }
+        if error.downcast_ref::<StoreError>().is_some_and(StoreError::is_full) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// An error of the store.
-pub(crate) fn store(error: karman_content::StoreError) -> SolveError {
+pub(crate) fn store(error: StoreError) -> SolveError {
     let hint = error.hint();
     let failed = SolveError::new(Cause::Store, chain(&error));
     match hint {
         Some(hint) => failed.with_hint(hint),
         None => failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_found_behind_other_errors() {
+        let full = || std::io::Error::from_raw_os_error(Errno::NOSPC.raw_os_error());
+        let files = karman_sys::fs::FsError::io("write", "f", full());
+        let wrapped = std::io::Error::other(StoreError::Files { dir: "/s".into(), source: files });
+        let failed = Err::<(), _>(wrapped).or_fail(Cause::Engine, "export").expect_err("an error");
+        assert_eq!(failed.cause, Cause::Store);
+        assert_eq!(failed.hints.len(), 1);
+        let other = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let failed = Err::<(), _>(other).or_fail(Cause::Engine, "export").expect_err("an error");
+        assert_eq!((failed.cause, failed.hints.len()), (Cause::Engine, 0));
     }
 }

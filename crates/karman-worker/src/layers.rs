@@ -98,6 +98,14 @@ pub(crate) fn commit_dated(active: Active, kind: &str) -> Result<SnapshotId, Sol
     commit(active, &Windows::default(), kind)
 }
 
+/// Commits a layer that came with an image. It is not made again from steps, so it is sealed at once.
+pub(crate) fn commit_image(active: Active) -> Result<SnapshotId, SolveError> {
+    let windows = Windows::default().print();
+    let labels =
+        BTreeMap::from([(WINDOWS.to_owned(), windows), (KIND.to_owned(), "image".to_owned())]);
+    active.commit_sealed(labels).or_fail(Cause::Store, "commit a layer")
+}
+
 /// The windows of all layers of a chain: what its files may carry.
 pub(crate) fn windows_of(
     snapshots: &Snapshots,

@@ -14,6 +14,7 @@
 //! | `made_by` | which step made a layer, for inventories |
 //! | `inventory` | images of any place, read for their inventory |
 //! | `usage` | what the store holds, and pruning it |
+//! | `verify` | whether the store is what its index says |
 //! | `transfer` | images to and from registries |
 //! | `running` | `karman run`: an image in the same sandbox |
 
@@ -33,6 +34,7 @@ mod solve;
 mod sources;
 mod transfer;
 mod usage;
+mod verify;
 
 pub use config::{CommandRunner, Config};
 pub use engine::Engine;
@@ -40,4 +42,5 @@ pub use images::{ImageDetails, LocalImage};
 pub use inventory::{AuditOptions, Gate, ImageSpec, Inspected};
 pub use running::RunRequest;
 pub use transfer::{Pulled, PushItem, PushReport};
-pub use usage::{PruneFilter, Pruned, UsageRow};
+pub use usage::{PruneFilter, Pruned, RowFilter, SpaceLimits, UsageRow};
+pub use verify::{Damage, Verified};

@@ -1,12 +1,12 @@
 //! What the store holds, and pruning it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use karman_content::LockMode;
 use karman_control::{Cause, SolveError};
-use karman_oci::{Digest, Manifest};
+use karman_oci::{Descriptor, Digest, Manifest};
 use karman_snapshot::SnapshotId;
 use karman_sys::fs::Dir;
 
@@ -15,6 +15,7 @@ use crate::error::{OrFail as _, store as store_error};
 use crate::exec::lock_name;
 use crate::images::{manifests_of, read_document};
 use crate::layers::by_diff_id;
+use crate::sources::LAYER_ORIGIN;
 
 /// Bucket: id of a cache mount → the name of its directory.
 const MOUNTS: &str = "mount";
@@ -39,14 +40,75 @@ pub struct UsageRow {
 }
 
 /// What may be pruned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PruneFilter {
     /// Cache mounts and fetched packages too.
     pub all: bool,
+    /// Only things that these let through.
+    pub rows: RowFilter,
+    /// Least recently used things go until these hold; without any of them everything may go.
+    pub limits: SpaceLimits,
+}
+
+/// Which things are meant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RowFilter {
     /// Only what was not used for this long.
     pub unused_for: Option<Duration>,
-    /// Least recently used things go until this many bytes are left.
-    pub keep_storage: Option<u64>,
+    /// Only these kinds; all where it is empty.
+    pub kinds: Vec<String>,
+    /// Only ids that begin with one of these; all where it is empty.
+    pub ids: Vec<String>,
+}
+
+/// How much space the store may take, in bytes, as BuildKit's policies say it. Zero is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpaceLimits {
+    /// What is always left to the store.
+    pub reserved: u64,
+    /// What the store is pruned to.
+    pub max_used: u64,
+    /// What is to be free on the file system.
+    pub min_free: u64,
+}
+
+impl SpaceLimits {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How many of `used` bytes may stay where `free` bytes are free.
+    fn kept(&self, used: u64, free: u64) -> u64 {
+        let mut kept = self.max_used;
+        if let Some(excess) = self.min_free.checked_sub(free).filter(|excess| *excess > 0) {
+            let left = used.saturating_sub(excess);
+            kept = if kept == 0 { left } else { kept.min(left) };
+        } else if kept == 0 && self.min_free > 0 {
+            // Enough is free already.
+            kept = used;
+        }
+        kept.max(self.reserved)
+    }
+}
+
+impl RowFilter {
+    /// Whether a thing is meant.
+    #[must_use]
+    pub fn lets(&self, row: &UsageRow) -> bool {
+        let bare = row.id.strip_prefix("sha256:").unwrap_or(&row.id);
+        let begins = |id: &String| bare.starts_with(id.strip_prefix("sha256:").unwrap_or(id));
+        let is_old = self.unused_for.is_none_or(|age| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+            let limit =
+                i128::try_from(now).unwrap_or(0) - i128::try_from(age.as_nanos()).unwrap_or(0);
+            i128::from(row.last_used) < limit
+        });
+        is_old
+            && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == row.kind))
+            && (self.ids.is_empty() || self.ids.iter().any(begins))
+    }
 }
 
 /// What a prune did.
@@ -56,6 +118,13 @@ pub struct Pruned {
     pub removed: usize,
     /// Their bytes.
     pub bytes: u64,
+}
+
+impl PruneFilter {
+    /// Whether cache mounts and packages are meant too.
+    fn takes_directories(&self) -> bool {
+        self.all || self.rows.kinds.iter().any(|kind| matches!(&**kind, "cache-mount" | "packages"))
+    }
 }
 
 /// Everything that named images need.
@@ -129,8 +198,8 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub fn prune(&self, filter: PruneFilter) -> Result<Pruned, SolveError> {
-        let doomed = self.doomed(&filter)?;
+    pub fn prune(&self, filter: &PruneFilter) -> Result<Pruned, SolveError> {
+        let doomed = self.doomed(filter)?;
         let wanted = |id: &str| doomed.contains(id);
         // The names are read when the collection has read the leases, not before: of a build that
         // ends meanwhile, either the lease is seen or the name.
@@ -145,7 +214,7 @@ impl Engine {
         named.take().transpose()?;
         let blobs = self
             .store()
-            .gc_blobs(|blob| match named.get_or_insert_with(|| self.live()) {
+            .gc_blobs(|blob| match named.get_or_insert_with(|| self.live_with_origins()) {
                 Ok(live) => live.blobs.contains(&blob.digest) || !wanted(&blob.digest.to_string()),
                 Err(_) => true,
             })
@@ -153,7 +222,7 @@ impl Engine {
         named.transpose()?;
         let mut pruned =
             Pruned { removed: layers.removed + blobs.removed, bytes: layers.bytes + blobs.bytes };
-        if filter.all {
+        if filter.takes_directories() {
             self.prune_mounts(&wanted, &mut pruned)?;
             for row in self.directory_rows("packages", "packages")? {
                 if wanted(&row.id) {
@@ -212,25 +281,70 @@ impl Engine {
     /// The ids of what the filter lets go, before anything in use is spared.
     fn doomed(&self, filter: &PruneFilter) -> Result<BTreeSet<String>, SolveError> {
         let mut rows = self.usage()?;
-        let total: u64 = rows.iter().map(|r| r.size).sum();
-        rows.retain(|r| !r.in_use && (filter.all || matches!(r.kind, "layer" | "blob")));
-        if let Some(age) = filter.unused_for {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-            let limit =
-                i128::try_from(now).unwrap_or(0) - i128::try_from(age.as_nanos()).unwrap_or(0);
-            rows.retain(|r| i128::from(r.last_used) < limit);
-        }
-        rows.sort_by_key(|r| r.last_used);
-        let mut left = total;
+        let mut left: u64 = rows.iter().map(|r| r.size).sum();
+        let root = self.store().root();
+        let disk = rustix::fs::statvfs(root).or_fail(Cause::Store, "measure the file system")?;
+        let limits = filter.limits;
+        let kept = limits.kept(left, disk.f_bavail.saturating_mul(disk.f_frsize));
+        let directories = filter.takes_directories();
+        rows.retain(|r| !r.in_use && (directories || matches!(r.kind, "layer" | "blob")));
+        rows.retain(|r| filter.rows.lets(r));
+        let pairs = self.pairs()?;
+        // What belongs together was last used when either was.
+        let used: BTreeMap<String, i64> =
+            rows.iter().map(|r| (r.id.clone(), r.last_used)).collect();
+        rows.sort_by_cached_key(|r| {
+            let other = pairs.get(&r.id).and_then(|id| used.get(id));
+            other.map_or(r.last_used, |time| r.last_used.max(*time))
+        });
+        let sizes: BTreeMap<String, u64> = rows.iter().map(|r| (r.id.clone(), r.size)).collect();
         let mut doomed = BTreeSet::new();
-        for row in rows {
-            if filter.keep_storage.is_some_and(|keep| left <= keep) {
+        for row in &rows {
+            if !limits.is_empty() && left <= kept {
                 break;
             }
-            left = left.saturating_sub(row.size);
-            doomed.insert(row.id);
+            for id in std::iter::once(&row.id).chain(pairs.get(&row.id)) {
+                if let Some(size) = sizes.get(id)
+                    && doomed.insert(id.clone())
+                {
+                    left = left.saturating_sub(*size);
+                }
+            }
         }
         Ok(doomed)
+    }
+
+    /// Layers that came with an image and the blobs they came in, each by the other: neither is of use
+    /// alone. A layer whose blob is gone would be shipped in other bytes.
+    fn pairs(&self) -> Result<BTreeMap<String, String>, SolveError> {
+        let mut pairs = BTreeMap::new();
+        for (layer, blob) in self.origins()? {
+            pairs.insert(layer.to_string(), blob.to_string());
+            pairs.insert(blob.to_string(), layer.to_string());
+        }
+        Ok(pairs)
+    }
+
+    /// The layers in the store that came with an image, and the blobs they came in.
+    pub(crate) fn origins(&self) -> Result<Vec<(SnapshotId, Digest)>, SolveError> {
+        let store = self.store();
+        let mut origins = Vec::new();
+        for row in store.list(LAYER_ORIGIN, "").map_err(store_error)? {
+            let Ok(origin) = serde_json::from_slice::<Descriptor>(&row.value) else { continue };
+            let Ok(diff_id) = <[u8; 32]>::try_from(row.key) else { continue };
+            let diff_id = Digest::from_bytes(diff_id);
+            if let Some(id) = by_diff_id(store, self.snapshots(), &diff_id)? {
+                origins.push((id, origin.digest));
+            }
+        }
+        Ok(origins)
+    }
+
+    /// What named images need, and the blobs of layers that stay.
+    fn live_with_origins(&self) -> Result<Live, SolveError> {
+        let mut live = self.live()?;
+        live.blobs.extend(self.origins()?.into_iter().map(|(_, blob)| blob));
+        Ok(live)
     }
 
     fn live(&self) -> Result<Live, SolveError> {
@@ -266,4 +380,43 @@ fn tree_size(dir: &Dir, depth: usize) -> karman_sys::fs::Result<u64> {
         }
     }
     Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_say_how_much_stays() {
+        let limits = |reserved, max_used, min_free| SpaceLimits { reserved, max_used, min_free };
+        assert_eq!(limits(0, 50, 0).kept(100, 0), 50);
+        assert_eq!(limits(70, 50, 0).kept(100, 0), 70, "what is reserved wins");
+        assert_eq!(limits(0, 0, 30).kept(100, 10), 80, "twenty more must be free");
+        assert_eq!(limits(0, 60, 30).kept(100, 10), 60);
+        assert_eq!(limits(90, 60, 30).kept(100, 10), 90);
+        assert_eq!(limits(0, 0, 30).kept(100, 40), 100, "enough is free");
+        assert_eq!(limits(30, 0, 0).kept(100, 0), 30);
+        assert_eq!(limits(0, 0, 500).kept(100, 10), 0);
+    }
+
+    #[test]
+    fn rows_are_chosen_by_kind_id_and_age() {
+        let row = UsageRow {
+            kind: "blob",
+            id: "sha256:00ff".to_owned(),
+            size: 1,
+            created: 0,
+            last_used: 0,
+            in_use: false,
+        };
+        let lets = |kinds: &[&str], ids: &[&str], unused_for| {
+            let own = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect();
+            RowFilter { unused_for, kinds: own(kinds), ids: own(ids) }.lets(&row)
+        };
+        assert!(lets(&[], &[], None) && lets(&["blob"], &["00"], Some(Duration::from_secs(1))));
+        assert!(lets(&["layer", "blob"], &["sha256:00ff"], None));
+        assert!(!lets(&["layer"], &[], None) && !lets(&[], &["ff"], None));
+        let century = Duration::from_secs(100 * 365 * 24 * 3600);
+        assert!(!lets(&[], &[], Some(century)), "used within this time");
+    }
 }

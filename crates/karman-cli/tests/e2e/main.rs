@@ -22,6 +22,7 @@
 //! | `sbom` | bills of materials |
 //! | `inventory` | where paths came from |
 //! | `commands` | `run`, `image`, `cache` |
+//! | `trust` | damage is found and made again, limits of the store |
 //! | `resolver` | `constraints lock` in an image |
 
 mod audit;
@@ -46,6 +47,7 @@ mod server;
 mod shown;
 mod traceless;
 mod tree;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -56,7 +58,7 @@ use crate::lab::Lab;
 /// Tests of one module by name.
 type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
 
-const MODULES: [(&str, Tests); 15] = [
+const MODULES: [(&str, Tests); 16] = [
     ("repeat", repeat::TESTS),
     ("traceless", traceless::TESTS),
     ("crash", crash::TESTS),
@@ -71,6 +73,7 @@ const MODULES: [(&str, Tests); 15] = [
     ("audit", audit::TESTS),
     ("sbom", sbom::TESTS),
     ("commands", commands::TESTS),
+    ("trust", trust::TESTS),
     ("resolver", resolver::TESTS),
 ];
 /// Builds wait for the disk as much as for cores.

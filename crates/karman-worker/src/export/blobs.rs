@@ -26,7 +26,7 @@ use crate::layers::{diff_id_of, name_layer, windows_of};
 use crate::solve::locked;
 use crate::sources::LAYER_ORIGIN;
 
-const BUCKET: &str = "layer-blob";
+pub(super) const BUCKET: &str = "layer-blob";
 
 /// A layer in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,15 @@ impl LayerRecipe {
             epoch: epoch.unwrap_or(0),
             clamp_later: export.rewrite_timestamp && epoch.is_some(),
         }
+    }
+
+    /// The recipe whose uncompressed bytes are those of a blob with that key.
+    pub(super) fn plain(key: &str) -> Option<Self> {
+        let mut times = key.rsplit(' ');
+        let clamp_later = times.next()?.parse().ok()?;
+        let epoch = times.next()?.parse().ok()?;
+        let compression = Compression { kind: CompressionKind::Uncompressed, level: None };
+        Some(Self { compression, force: true, epoch, clamp_later })
     }
 
     fn key(&self, id: &SnapshotId) -> String {
@@ -229,7 +238,7 @@ fn kind_of(media_type: &str) -> Option<CompressionKind> {
     }
 }
 
-fn options<'a>(
+pub(super) fn options<'a>(
     engine: &Engine,
     recipe: &LayerRecipe,
     windows: &'a [(i64, i64)],

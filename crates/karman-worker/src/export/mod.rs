@@ -6,6 +6,7 @@
 
 mod blobs;
 mod publish;
+mod shipped;
 mod write;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use karman_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference};
 
 pub(crate) use blobs::Compressor;
 use blobs::LayerRecipe;
+pub(crate) use shipped::is_as_shipped;
 
 use crate::cache::Chain;
 use crate::error::OrFail as _;

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use karman_content::{Store, StoreError};
 use karman_control::{Cause, Event, ResolvedImage, SolveError};
 use karman_exporter::unpack::{
     Limits, LowerLayers, Ownership, UnpackOptions, unpack_layer as unpack_layer_blob,
@@ -18,7 +19,7 @@ use crate::engine::Engine;
 use crate::error::{OrFail as _, chain as error_chain, store as store_error};
 use crate::exec::StepEvents;
 use crate::images::read_document;
-use crate::layers::{by_diff_id, commit_dated, remember_diff_id};
+use crate::layers::{by_diff_id, commit_image, remember_diff_id};
 
 /// Layers fetched and unpacked at once: more only share the same bandwidth.
 const PARALLEL_LAYERS: usize = 4;
@@ -183,7 +184,7 @@ pub(super) fn unpack_image(
                 next.store(layers.len(), Ordering::SeqCst);
                 return Err(SolveError::new(error.cause, error.message.clone()));
             }
-            chain.push(layer(engine, descriptor, diff_id, &chain, events)?);
+            chain.push(layer(engine, descriptor, diff_id, &chain, events, get)?);
         }
         Ok(chain)
     })
@@ -196,6 +197,7 @@ fn layer(
     diff_id: &Digest,
     below: &Chain,
     events: &StepEvents,
+    get: &(dyn Fn(&Descriptor) -> Result<(), SolveError> + Sync),
 ) -> Result<SnapshotId, SolveError> {
     let store = engine.store();
     let origin = serde_json::to_vec(descriptor).or_fail(Cause::Engine, "write a descriptor")?;
@@ -206,8 +208,28 @@ fn layer(
         Some(id) => Ok(id),
         None => {
             progress(events, descriptor, 0);
-            unpack_layer(engine, descriptor, diff_id, below, events)
+            match unpack_layer(engine, descriptor, diff_id, below, events) {
+                Err(_) if discard_damaged(store, &descriptor.digest)? => {
+                    get(descriptor)?;
+                    unpack_layer(engine, descriptor, diff_id, below, events)
+                }
+                other => other,
+            }
         }
+    }
+}
+
+/// Whether a blob of the store is not what its name says any more. It is gone then.
+pub(crate) fn discard_damaged(store: &Store, digest: &Digest) -> Result<bool, SolveError> {
+    match store.verify(digest) {
+        Err(
+            StoreError::DigestMismatch { .. } | StoreError::Damaged { .. } | StoreError::NoBlob(_),
+        ) => {
+            store.discard_blob(digest).map_err(store_error)?;
+            Ok(true)
+        }
+        // Anything else is told by whoever wanted the blob.
+        _ => Ok(false),
     }
 }
 
@@ -240,7 +262,7 @@ fn unpack_layer(
         events.warn(format!("`{}` of the image is left out: {:?}", warning.path, warning.missing));
     }
     progress(events, descriptor, descriptor.size);
-    let id = commit_dated(active, "image")?;
+    let id = commit_image(active)?;
     remember_diff_id(store, diff_id, &id)?;
     Ok(id)
 }

@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::exec::StepEvents;
 use crate::solve::Output;
 
-pub(crate) use image::{LAYER_ORIGIN, fetch, from_registry, registry_error};
+pub(crate) use image::{LAYER_ORIGIN, discard_damaged, fetch, from_registry, registry_error};
 pub(crate) use local::context_view;
 
 /// What was resolved in the life of an engine: the same question gets the same answer.

@@ -8,17 +8,18 @@ use std::io::{Seek as _, SeekFrom};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use karman_content::StoreError;
 use karman_control::{Cause, SolveError};
 use karman_exporter::export::closure;
 use karman_oci::{Descriptor, Digest, Reference, media_type};
-use karman_registry::Pushed;
+use karman_registry::{Pushed, RegistryError};
 
 use super::known;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
 use crate::images::MAX_DOCUMENT;
 use crate::solve::locked;
-use crate::sources::registry_error;
+use crate::sources::{discard_damaged, registry_error};
 
 /// Blobs on their way at once: more only share the same bandwidth.
 const PARALLEL: usize = 4;
@@ -163,7 +164,10 @@ fn push_blob(engine: &Engine, job: &BlobJob, report: &Mutex<PushReport>) -> Resu
             Ok(Box::new(file) as Box<dyn std::io::Read + Send>)
         };
         let pushed = engine.registry().push_blob(place, &job.descriptor, &others, open);
-        let pushed = pushed.map_err(|e| registry_error(&e))?;
+        let pushed = match pushed {
+            Ok(pushed) => pushed,
+            Err(error) => return Err(blame(engine, &digest, &error)?),
+        };
         known::remember(store, place, &digest)?;
         let report = &mut *locked(report);
         match pushed {
@@ -176,6 +180,20 @@ fn push_blob(engine: &Engine, job: &BlobJob, report: &Mutex<PushReport>) -> Resu
         }
     }
     Ok(())
+}
+
+/// Why a blob was not taken: a registry that refuses it may be right.
+fn blame(
+    engine: &Engine,
+    digest: &Digest,
+    error: &RegistryError,
+) -> Result<SolveError, SolveError> {
+    let told = registry_error(error);
+    if matches!(error, RegistryError::Refused { .. }) && discard_damaged(engine.store(), digest)? {
+        engine.forget_layer_of(digest)?;
+        return Ok(store_error(StoreError::Corrupt(*digest)));
+    }
+    Ok(told)
 }
 
 /// Puts a document under the tag of `place`, or under its digest, unless it is there. Gives whether it
