@@ -1,7 +1,10 @@
-# The fleet. `karman bake nova` builds one image, `karman bake` the default group.
+# The fleet. `karman bake nova` builds one image, `karman bake` all of them.
 #
-# Base → python-base → openstack-venv-builder (compiles) / openstack-python-runtime (flies).
+# rootfs → base → python-base → openstack-venv-builder (compiles) / openstack-python-runtime (flies).
 # A service image is built on the first and ships on the second: only /var/lib/openstack crosses.
+# What an image installs: its Python in constraints/<series>.toml, its Debian packages in
+# images/<name>/Dockerfile. Everything else that images share is in the two bases, as triggers.
+# docs/fleet.md explains the policies, docs/customise.md what a site changes without touching this file.
 
 variable "BASE" {
   default     = "debootstrap://debian/trixie"
@@ -10,7 +13,7 @@ variable "BASE" {
 
 variable "SERIES" {
   default     = "2026.1"
-  description = "OpenStack series; names the directory of the constraints"
+  description = "OpenStack series; names the constraints"
 }
 
 variable "PREFIX" {
@@ -28,57 +31,179 @@ variable "UV_CACHE_ID" {
   description = "Name of uv's cache mount; one for each base that differs in its Python"
 }
 
+variable "BYTECODE" {
+  default     = "unchecked-hash"
+  description = "Bytecode in the images: unchecked-hash, checked-hash or none"
+}
+
+variable "SLIM" {
+  default     = "tests stubs docs locales sources duplicates"
+  description = "What is taken out of virtual environments; empty for nothing"
+}
+
+variable "DPKG_EXCLUDE" {
+  default     = "/usr/share/doc/* /usr/share/info/* /usr/share/man/* /usr/share/locale/* /usr/share/bash-completion/* /usr/share/zsh/* /usr/share/lintian/* /usr/include/* /usr/*.h"
+  description = "What dpkg leaves out of the packages it installs; empty for nothing"
+}
+
+variable "EXTRA_PACKAGES" {
+  default     = ""
+  description = "Debian packages for every service image"
+}
+
+variable "EXTRA_PYTHON" {
+  default     = ""
+  description = "Python packages for every virtual environment"
+}
+
+variable "CONSTRAINTS" {
+  default     = "constraints"
+  description = "Directory with the series"
+}
+
+variable "PATCHES" {
+  default     = "patches"
+  description = "Directory with patches, one directory for each project"
+}
+
+variable "IMAGE_BASE" {
+  default     = "target:base"
+  description = "What python-base and the runtimes stand on; a site puts an image of its own in between"
+}
+
 group "default" {
-  targets = ["keystone", "nova"]
+  targets = ["control-plane", "compute", "network", "clients"]
+}
+
+group "control-plane" {
+  targets = [
+    "barbican", "cinder", "designate", "glance", "heat", "horizon", "ironic", "keystone",
+    "magnum", "manila", "neutron", "nova", "octavia", "placement",
+  ]
+}
+
+group "compute" {
+  targets = ["nova", "nova-ssh", "libvirtd", "openvswitch", "ovn", "neutron"]
+}
+
+group "network" {
+  targets = ["neutron", "ovn-bgp-agent", "openvswitch", "ovn", "keepalived"]
+}
+
+group "clients" {
+  targets = ["python-openstackclient", "tempest"]
+}
+
+# What every Dockerfile of the fleet may use.
+target "common" {
+  contexts = { tools = "images/tools" }
+}
+
+target "base" {
+  inherits = ["common"]
+  context  = "images/base"
+  contexts = { rootfs = BASE }
+  args     = { DPKG_EXCLUDE = DPKG_EXCLUDE }
+  tags     = ["${PREFIX}base:${TAG}"]
 }
 
 target "python-base" {
+  inherits = ["common"]
   context  = "images/python-base"
-  contexts = { base = BASE }
+  contexts = { base = IMAGE_BASE }
   tags     = ["${PREFIX}python-base:${TAG}"]
+}
+
+target "venv-builder" {
+  inherits = ["common"]
+  context  = "images/openstack-venv-builder"
+  contexts = {
+    python-base = "target:python-base"
+    constraints = CONSTRAINTS
+  }
 }
 
 # The tools alone, before any Python package is installed: `karman constraints lock` resolves in it.
 target "constraints-resolver" {
-  context  = "images/openstack-venv-builder"
-  contexts = { python-base = "target:python-base" }
-  target   = "tools"
+  inherits = ["venv-builder"]
+  target   = "compilers"
+}
+
+# The series, one directory for each image.
+target "series" {
+  inherits = ["venv-builder"]
+  target   = "series"
+  args     = { SERIES = SERIES }
 }
 
 target "openstack-venv-builder" {
-  context = "images/openstack-venv-builder"
-  contexts = {
-    python-base = "target:python-base"
-    constraints = "constraints/${SERIES}"
-  }
-  args = { UV_CACHE_ID = UV_CACHE_ID }
-  tags = ["${PREFIX}openstack-venv-builder:${TAG}"]
+  inherits = ["venv-builder"]
+  args     = { SERIES = SERIES, UV_CACHE_ID = UV_CACHE_ID }
+  tags     = ["${PREFIX}openstack-venv-builder:${TAG}"]
+}
+
+target "openstack-runtime" {
+  inherits = ["common"]
+  context  = "images/openstack-runtime"
+  contexts = { base = IMAGE_BASE }
+  tags     = ["${PREFIX}openstack-runtime:${TAG}"]
 }
 
 target "openstack-python-runtime" {
-  context  = "images/openstack-python-runtime"
-  contexts = { python-base = "target:python-base" }
+  inherits = ["common"]
+  context  = "images/openstack-runtime"
+  contexts = { base = "target:python-base" }
   tags     = ["${PREFIX}openstack-python-runtime:${TAG}"]
 }
 
+# Images with a virtual environment.
 target "service" {
+  name = name
+  matrix = {
+    name = [
+      "barbican", "cinder", "designate", "glance", "heat", "horizon", "ironic", "keystone", "magnum", "manila", "neutron",
+      "nova", "octavia", "ovn-bgp-agent", "placement", "python-openstackclient", "tempest",
+    ]
+  }
+  inherits = ["common"]
+  context  = "images/${name}"
   contexts = {
+    series                   = "target:series"
+    patches                  = PATCHES
+    python-base              = "target:python-base"
     openstack-venv-builder   = "target:openstack-venv-builder"
     openstack-python-runtime = "target:openstack-python-runtime"
   }
-  args = { UV_CACHE_ID = UV_CACHE_ID }
+  args = {
+    PROJECT        = name
+    SERIES         = SERIES
+    UV_CACHE_ID    = UV_CACHE_ID
+    BYTECODE       = BYTECODE
+    SLIM           = SLIM
+    EXTRA_PACKAGES = EXTRA_PACKAGES
+    EXTRA_PYTHON   = EXTRA_PYTHON
+  }
+  tags = ["${PREFIX}${name}:${TAG}"]
 }
 
-target "keystone" {
-  inherits = ["service"]
-  context  = "images/keystone"
-  args     = { PROJECT = "keystone" }
-  tags     = ["${PREFIX}keystone:${TAG}"]
-}
-
-target "nova" {
-  inherits = ["service"]
-  context  = "images/nova"
-  args     = { PROJECT = "nova" }
-  tags     = ["${PREFIX}nova:${TAG}"]
+# Images without Python of their own, and whose user they have.
+target "system" {
+  name = item.name
+  matrix = {
+    item = [
+      { name = "keepalived", project = "keepalived" },
+      { name = "libvirtd", project = "nova" },
+      { name = "nova-ssh", project = "nova" },
+      { name = "openvswitch", project = "openvswitch" },
+      { name = "ovn", project = "openvswitch" },
+    ]
+  }
+  inherits = ["common"]
+  context  = "images/${item.name}"
+  contexts = {
+    base              = IMAGE_BASE
+    openstack-runtime = "target:openstack-runtime"
+  }
+  args = { PROJECT = item.project, EXTRA_PACKAGES = EXTRA_PACKAGES }
+  tags = ["${PREFIX}${item.name}:${TAG}"]
 }

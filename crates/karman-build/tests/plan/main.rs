@@ -9,3 +9,4 @@ mod dockerfiles;
 mod named;
 mod support;
 mod targets;
+mod tools;
