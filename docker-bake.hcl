@@ -42,7 +42,7 @@ variable "SLIM" {
 }
 
 variable "DPKG_EXCLUDE" {
-  default     = "/usr/share/doc/* /usr/share/info/* /usr/share/man/* /usr/share/locale/* /usr/share/bash-completion/* /usr/share/zsh/* /usr/share/lintian/* /usr/include/* /usr/*.h"
+  default     = "/usr/share/doc/* /usr/share/info/* /usr/share/man/* /usr/share/locale/* /usr/share/bash-completion/* /usr/share/zsh/* /usr/share/lintian/* /usr/lib/udev/hwdb.d/* /usr/include/* /usr/*.h"
   description = "What dpkg leaves out of the packages it installs; empty for nothing"
 }
 
@@ -170,6 +170,7 @@ target "service" {
   contexts = {
     series                   = "target:series"
     patches                  = PATCHES
+    base                     = IMAGE_BASE
     python-base              = "target:python-base"
     openstack-venv-builder   = "target:openstack-venv-builder"
     openstack-python-runtime = "target:openstack-python-runtime"

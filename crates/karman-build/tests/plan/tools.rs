@@ -105,6 +105,9 @@ const DEMO: &[(&str, &str)] = &[
     ("demo/kept/tests/helper.py", "A = 1\n"),
     ("demo/kept/__init__.py", "from .tests.helper import A\n"),
     ("demo/kept/tests/__init__.py", ""),
+    ("demo/kept/tests/data.json", "{}"),
+    ("demo/kept/tests/test_b.py", "import demo\n"),
+    ("demo/test.py", "from demo.tests import test_a\n"),
     ("demo/tests/__init__.py", ""),
     ("demo/tests/test_a.py", "import demo\n"),
     ("demo/speed.pyx", "cdef int a\n"),
@@ -120,11 +123,20 @@ fn a_slim_environment_has_a_true_record() {
     let Some(venv) = Venv::new("a_slim_environment_has_a_true_record") else { return };
     venv.distribution("demo", DEMO);
     let said = venv.finish(&[("SLIM", ALL), ("BYTECODE", "unchecked-hash")]);
-    for gone in ["demo/tests", "demo/speed.pyx", "demo/speed.h", "demo/types.pyi", "demo/locale"] {
+    for gone in [
+        "demo/tests",
+        "demo/test.py",
+        "demo/kept/tests/test_b.py",
+        "demo/speed.pyx",
+        "demo/speed.h",
+        "demo/types.pyi",
+        "demo/locale",
+    ] {
         assert!(!venv.has(gone), "{gone}: {said}");
     }
     assert!(venv.has("demo/kept/tests/helper.py"), "something outside of it imports it");
-    assert!(said.contains("/demo/kept/__init__.py imports demo.kept.tests"), "{said}");
+    assert!(venv.has("demo/kept/tests/data.json"), "what a kept module may read stays");
+    assert!(said.contains("demo/kept/__init__.py imports demo.kept.tests"), "{said}");
     assert_eq!(venv.lies("demo"), Vec::<String>::new());
     let tag = venv.python.replace("python", "cpython-").replace('.', "");
     let compiled = format!("demo/__pycache__/__init__.{tag}.pyc");
