@@ -1,27 +1,24 @@
-//! Kills, interrupts, and several processes in one store.
+//! Interrupts, kills of one build, and several processes in one store.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use karman_testing::{Place, Skip, Tested, Told};
+use karman_testing::{Place, Tested, Told};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Tests;
-use crate::lab::{Lab, need, need_root, processes_with, wait_for};
+use crate::lab::{Lab, processes_with, wait_for};
 
 pub(crate) const TESTS: Tests = &[
-    ("a_store_survives_kills_at_any_moment", a_store_survives_kills_at_any_moment),
     ("processes_share_one_store", processes_share_one_store),
     ("pruning_spares_what_builds_use", pruning_spares_what_builds_use),
-    ("a_full_disk_is_told_and_spares_the_store", a_full_disk_is_told_and_spares_the_store),
     ("a_store_of_a_newer_version_is_refused", a_store_of_a_newer_version_is_refused),
     ("a_broken_index_is_told", a_broken_index_is_told),
     ("an_interrupt_ends_everything_with_130", an_interrupt_ends_everything_with_130),
     ("a_killed_build_leaves_no_process", a_killed_build_leaves_no_process),
 ];
 
-const KILLS: u64 = 15;
-const STEPS: &str = "\
+pub(crate) const STEPS: &str = "\
 FROM busybox AS one
 RUN for i in $(seq 60); do mkdir -p /one/$i && echo $i > /one/$i/f; done
 FROM busybox AS two
@@ -45,7 +42,7 @@ fn signal(child: &Child, signal: Signal) {
     let _ = kill_process(id, signal);
 }
 
-fn tree(place: &Place) {
+pub(crate) fn tree(place: &Place) {
     place.write("ctx/Dockerfile", STEPS);
     for n in 0..40 {
         let name = format!("ctx/tree/d{}/f{n}", n % 4);
@@ -58,51 +55,6 @@ fn tree(place: &Place) {
             std::fs::File::open(place.work().join("ctx/tree").join(name)).expect("a directory");
         dir.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
     }
-}
-
-fn a_store_survives_kills_at_any_moment(lab: &Lab) -> Tested {
-    let quiet = lab.place()?;
-    tree(&quiet);
-    let begun = Instant::now();
-    let output = ["-o", "type=oci,dest=out.tar", "-o", "type=image", "-t", "x"];
-    let expected = lab.digest(&quiet, &[&output[..], &["ctx"]].concat());
-    let whole = begun.elapsed();
-    let archive = std::fs::read(quiet.work().join("out.tar")).expect("the output");
-
-    let place = lab.place()?;
-    tree(&place);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let mut random = now.subsec_nanos() | 1;
-    for kill in 0..KILLS {
-        random ^= random << 13;
-        random ^= random >> 17;
-        random ^= random << 5;
-        let share = f64::from(random) / f64::from(u32::MAX);
-        let moment = whole.mul_f64(share);
-        let mut child =
-            spawn(&place, lab.build_args(&[&output[..], &["--no-cache", "ctx"]].concat()));
-        std::thread::sleep(moment);
-        signal(&child, Signal::KILL);
-        child.wait().expect("it ends");
-        let written = std::fs::read(place.work().join("out.tar"));
-        assert!(written.is_err() || written.is_ok_and(|w| w == archive), "half an output");
-        let told = lab.build(&place, &["-t", "x", "--metadata-file", "meta", "ctx"]);
-        assert_eq!(told.code, 0, "kill {kill} after {moment:?} of {whole:?}: {}", told.err);
-        let meta = std::fs::read_to_string(place.work().join("meta")).expect("metadata");
-        assert!(meta.contains(&expected), "kill {kill} after {moment:?} of {whole:?}: {meta}");
-    }
-    // Whoever opens the store sweeps it; orphans of the last kill may need a moment to end.
-    let store = place.store();
-    let swept = wait_for(|| {
-        place.run(["image", "ls"]).ok();
-        std::fs::read_dir(store.join("tmp")).expect("tmp").count() == 0
-    });
-    let left: Vec<_> = std::fs::read_dir(store.join("tmp")).expect("tmp").flatten().collect();
-    assert!(swept, "left in tmp: {left:?}");
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-    assert!(!mounts.contains(&*store.to_string_lossy()), "mounts are left");
-    assert_eq!(lab.digest(&place, &["-t", "x", "ctx"]), expected, "after the sweep");
-    Ok(())
 }
 
 fn processes_share_one_store(lab: &Lab) -> Tested {
@@ -148,36 +100,6 @@ fn pruning_spares_what_builds_use(lab: &Lab) -> Tested {
         assert_eq!(lab.digest(&place, &["-t", "x", "ctx"]), expected);
         place.run(["image", "rm", "x"]).ok();
     }
-    Ok(())
-}
-
-/// Builds twice in a store of a few megabytes, the first time too much.
-const SMALL_DISK: &str = "\
-mkdir \"$KARMAN_ROOT\" && mount -t tmpfs -o size=8m tmpfs \"$KARMAN_ROOT\" || exit 99
-\"$0\" \"$@\" --build-arg SIZE=20000000 ctx; echo \"first $?\"
-ls \"$KARMAN_ROOT/tmp\" | wc -l
-\"$0\" \"$@\" --build-arg SIZE=1000 ctx; echo \"second $?\"
-\"$0\" run x wc -c /big";
-
-fn a_full_disk_is_told_and_spares_the_store(lab: &Lab) -> Tested {
-    need_root()?;
-    let unshare = need("unshare")?;
-    let place = lab.place()?;
-    let text = "FROM busybox\nARG SIZE\nRUN dd if=/dev/urandom of=/big bs=$SIZE count=1\nRUN test -s /big\n";
-    place.write("ctx/Dockerfile", text);
-    let mut command = std::process::Command::new(unshare);
-    command.args(["--mount", "--propagation", "private", "--", "/bin/sh", "-c", SMALL_DISK]);
-    command.arg(Lab::program()).args(lab.build_args(&["-t", "x"])).env_clear();
-    for (name, value) in place.command([""; 0]).get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
-    command.current_dir(place.work()).stdin(Stdio::null());
-    let told = Told::of(&command.output().expect("unshare starts"));
-    if told.code == 99 {
-        return Err(Skip::because(format!("no tmpfs can be mounted: {}", told.err)));
-    }
-    assert_eq!(told.out, "first 1\n0\nsecond 0\n1000 /big\n", "{}{}", told.out, told.err);
-    assert!(told.err.contains("No space left on device"), "{}", told.err);
     Ok(())
 }
 

@@ -10,7 +10,9 @@
 //! | `cases` | the `.case` files |
 //! | `repeat` | equal inputs give equal digests, and nothing runs twice |
 //! | `traceless` | nothing borrowed stays anywhere |
-//! | `crash` | kills, interrupts, two processes in one store |
+//! | `crash` | interrupts, two processes in one store |
+//! | `faults` | kills at random moments, three builders in one store |
+//! | `full_disk` | disks that fill up |
 //! | `outputs` | every output, read by other tools |
 //! | `registry` | pulls from a real registry |
 //! | `push` | pushes to it, and accounts |
@@ -30,7 +32,9 @@ mod cases;
 mod commands;
 mod crash;
 mod emulation;
+mod faults;
 mod fetch;
+mod full_disk;
 mod git;
 mod inventory;
 mod lab;
@@ -58,10 +62,12 @@ use crate::lab::Lab;
 /// Tests of one module by name.
 type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
 
-const MODULES: [(&str, Tests); 16] = [
+const MODULES: [(&str, Tests); 18] = [
     ("repeat", repeat::TESTS),
     ("traceless", traceless::TESTS),
     ("crash", crash::TESTS),
+    ("faults", faults::TESTS),
+    ("full_disk", full_disk::TESTS),
     ("outputs", outputs::TESTS),
     ("registry", registry::TESTS),
     ("push", push::TESTS),
