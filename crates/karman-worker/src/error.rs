@@ -31,11 +31,16 @@ impl<T, E: Error + 'static> OrFail<T> for Result<T, E> {
     fn or_fail(self, cause: Cause, doing: &str) -> Result<T, SolveError> {
         self.map_err(|e| {
             let message = format!("failed to {doing}: {}", chain(&e));
-            match is_full(&e) {
-                true => SolveError::new(Cause::Store, message).with_hint(FULL),
-                false => SolveError::new(cause, message),
-            }
+            failed(cause, message, &e)
         })
+    }
+}
+
+/// An error with a message of its own, whose cause is the full disk where that is why.
+pub(crate) fn failed(cause: Cause, message: String, why: &(dyn Error + 'static)) -> SolveError {
+    match is_full(why) {
+        true => SolveError::new(Cause::Store, message).with_hint(FULL),
+        false => SolveError::new(cause, message),
     }
 }
 
@@ -66,10 +71,10 @@ fn is_full(error: &(dyn Error + 'static)) -> bool {
 /// An error of the store.
 pub(crate) fn store(error: StoreError) -> SolveError {
     let hint = error.hint();
-    let failed = SolveError::new(Cause::Store, chain(&error));
+    let told = SolveError::new(Cause::Store, chain(&error));
     match hint {
-        Some(hint) => failed.with_hint(hint),
-        None => failed,
+        Some(hint) => told.with_hint(hint),
+        None => told,
     }
 }
 

@@ -10,7 +10,7 @@ use karman_sys::fs::FileKind;
 
 use super::mode::ModeChange;
 use super::{Actor, clean, find_owner, unpack};
-use crate::error::{OrFail as _, chain as error_chain};
+use crate::error::{OrFail as _, chain as error_chain, failed};
 use crate::layers::windows_of;
 use crate::solve::Output;
 use crate::sources::context_view;
@@ -132,10 +132,10 @@ pub(super) fn not_found(path: &Path) -> SolveError {
 fn copy_error(error: SnapshotError, path: &Path) -> SolveError {
     match error {
         SnapshotError::NotFound(_) => not_found(path),
-        other => SolveError::new(
-            Cause::Input,
-            format!("failed to copy `{}`: {}", path.display(), error_chain(&other)),
-        ),
+        other => {
+            let message = format!("failed to copy `{}`: {}", path.display(), error_chain(&other));
+            failed(Cause::Input, message, &other)
+        }
     }
 }
 

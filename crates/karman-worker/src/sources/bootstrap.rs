@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Chain;
 use crate::engine::Engine;
-use crate::error::{OrFail as _, chain as error_chain, store as store_error};
+use crate::error::{OrFail as _, chain as error_chain, failed, store as store_error};
 use crate::exec::{StepEvents, Tail};
 use crate::layers::commit_dated;
 
@@ -114,7 +114,7 @@ fn plan(engine: &Engine, source: &DebootstrapSource, arch: &str) -> Result<Arc<P
         now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
     };
     let plan = Plan::make(&parsed, arch, &env).map_err(|e| {
-        let error = SolveError::new(Cause::Fetch, error_chain(&e));
+        let error = failed(Cause::Fetch, error_chain(&e), &e);
         match e.hint() {
             Some(hint) => error.with_hint(hint),
             None => error,

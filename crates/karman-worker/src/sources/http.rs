@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Chain;
 use crate::engine::Engine;
-use crate::error::{OrFail as _, chain as error_chain, store as store_error};
+use crate::error::{OrFail as _, chain as error_chain, failed, store as store_error};
 use crate::layers::commit_dated;
 
 const BUCKET: &str = "http";
@@ -137,10 +137,10 @@ fn mismatch(http: &HttpSource, got: &Digest) -> SolveError {
 }
 
 fn net_error(error: &NetError) -> SolveError {
-    let failed = SolveError::new(Cause::Fetch, error_chain(error));
+    let told = failed(Cause::Fetch, error_chain(error), error);
     match error.hint() {
-        Some(hint) => failed.with_hint(hint),
-        None => failed,
+        Some(hint) => told.with_hint(hint),
+        None => told,
     }
 }
 

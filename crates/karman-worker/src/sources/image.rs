@@ -16,7 +16,7 @@ use karman_sys::fs::Dir;
 
 use crate::cache::Chain;
 use crate::engine::Engine;
-use crate::error::{OrFail as _, chain as error_chain, store as store_error};
+use crate::error::{OrFail as _, chain as error_chain, failed, store as store_error};
 use crate::exec::StepEvents;
 use crate::images::read_document;
 use crate::layers::{by_diff_id, commit_image, remember_diff_id};
@@ -294,9 +294,9 @@ pub(crate) fn fetch(
 }
 
 pub(crate) fn registry_error(error: &RegistryError) -> SolveError {
-    let failed = SolveError::new(Cause::Fetch, error_chain(error));
+    let told = failed(Cause::Fetch, error_chain(error), error);
     match error.hint() {
-        Some(hint) => failed.with_hint(hint),
-        None => failed,
+        Some(hint) => told.with_hint(hint),
+        None => told,
     }
 }
