@@ -9,6 +9,10 @@ use karman_control::Proxies;
 /// Variables that name proxies, as programs look for them.
 const PROXY_NAMES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
+/// Where programs that people have look for rules and certificates of registries, below `/etc` and the user's
+/// configuration.
+const HOST_DIRS: [&str; 3] = ["containerd/certs.d", "containers/certs.d", "docker/certs.d"];
+
 /// The environment as it was at the start.
 #[derive(Clone, Default)]
 pub(crate) struct Environment {
@@ -82,6 +86,21 @@ impl Environment {
             Some(password.as_bytes().to_vec())
         };
         self.proxies().variables.values().filter_map(password).collect()
+    }
+
+    /// Directories with a directory for each registry, the user's first.
+    pub(crate) fn host_dirs(&self) -> Vec<PathBuf> {
+        let config = self.xdg("XDG_CONFIG_HOME", ".config");
+        let places = [config, Some(PathBuf::from("/etc"))].into_iter().flatten();
+        let below = |dir: PathBuf| HOST_DIRS.map(|name| dir.join(name));
+        places.flat_map(below).collect()
+    }
+
+    /// podman's rules about registries, the user's first.
+    pub(crate) fn registries_conf(&self) -> Vec<PathBuf> {
+        let config = self.xdg("XDG_CONFIG_HOME", ".config");
+        let places = [config, Some(PathBuf::from("/etc"))].into_iter().flatten();
+        places.map(|dir| dir.join("containers/registries.conf")).collect()
     }
 
     /// Files with registry credentials, the preferred one first; they need not exist.

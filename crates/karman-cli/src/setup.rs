@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use karman_control::Session;
+use karman_registry::RuleFiles;
 use karman_sys::identity::{EnterConfig, Identity, enter};
 use karman_worker::{CommandRunner, Config, Engine};
 
@@ -32,6 +33,13 @@ pub(crate) struct GlobalArgs {
     /// Registry spoken to without TLS [env: KARMAN_INSECURE_REGISTRIES, comma-separated]
     #[arg(long, global = true, value_name = "HOST[:PORT]")]
     pub(crate) insecure_registry: Vec<String>,
+    /// Directory with a directory for each registry that has a `hosts.toml` or certificates
+    /// [env: KARMAN_HOSTS_DIR] [default: certs.d of containerd, docker and podman]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) hosts_dir: Vec<PathBuf>,
+    /// podman's registries.conf [env: CONTAINERS_REGISTRIES_CONF] [default: the user's, then /etc/containers/registries.conf]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) registries_conf: Option<PathBuf>,
     /// Archive mirror for debootstrap:// contexts [env: KARMAN_DEBOOTSTRAP_MIRRORS, comma-separated]
     #[arg(long, global = true, value_name = "FROM=TO", value_parser = parse_pair)]
     pub(crate) debootstrap_mirror: Vec<(String, String)>,
@@ -125,6 +133,7 @@ impl Context {
             ca_bundle: self.ca_bundle(),
             proxies: self.env.net_proxies(),
             insecure_registries: insecure,
+            registry_rules: self.registry_rules(),
             credential_files: self.env.credential_files(),
             commands: CommandRunner { env: self.env.all.clone() },
             parallelism: self.file.parallelism,
@@ -133,6 +142,23 @@ impl Context {
             archive_mirrors: self.archive_mirrors()?,
         };
         Ok(Engine::open(config)?)
+    }
+
+    /// Where rules about registries are: what is named replaces what is usual.
+    fn registry_rules(&self) -> RuleFiles {
+        let global = &self.global;
+        let mut host_dirs: Vec<PathBuf> =
+            global.hosts_dir.iter().map(|dir| self.env.absolute(dir)).collect();
+        if host_dirs.is_empty() {
+            host_dirs = self
+                .env
+                .path("KARMAN_HOSTS_DIR")
+                .map_or_else(|| self.env.host_dirs(), |dir| vec![dir]);
+        }
+        let conf = global.registries_conf.as_deref().map(|file| self.env.absolute(file));
+        let conf = conf.or_else(|| self.env.path("CONTAINERS_REGISTRIES_CONF"));
+        let registries_conf = conf.map_or_else(|| self.env.registries_conf(), |file| vec![file]);
+        RuleFiles { host_dirs, registries_conf }
     }
 
     /// Mirrors, the most particular source of them first.

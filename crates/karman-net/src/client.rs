@@ -40,6 +40,8 @@ struct Inner {
     verifying: Vec<Agent>,
     /// The same without verification; empty unless insecure hosts are configured.
     trusting: Vec<Agent>,
+    /// The same for hosts with rules of their own.
+    own: Vec<(HostSet, Vec<Agent>)>,
     /// For requests in absolute form to any of the proxies.
     forwarding: Agent,
     proxies: Table,
@@ -75,10 +77,15 @@ impl Client {
                 .unversioned_rustls_crypto_provider(provider);
             agents(&config, &proxies, &open.build(), &names)?
         };
+        let mut own = Vec::new();
+        for host in &config.host_tls {
+            let tls = roots::host(&config, host)?;
+            let set = HostSet::new(std::slice::from_ref(&host.host));
+            own.push((set, agents(&config, &proxies, &tls, &names)?));
+        }
         let retry = config.retry;
-        Ok(Self {
-            inner: Arc::new(Inner { verifying, trusting, forwarding, proxies, insecure, retry }),
-        })
+        let inner = Inner { verifying, trusting, own, forwarding, proxies, insecure, retry };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// `GET`, whatever the status. See [`Client::send`].
@@ -210,7 +217,12 @@ impl Client {
 
     fn agent(&self, route: Route, url: &Url) -> &Agent {
         let open = url.is_https() && self.inner.insecure.contains(url);
-        let agents = if open { &self.inner.trusting } else { &self.inner.verifying };
+        let own = self.inner.own.iter().find(|(hosts, _)| url.is_https() && hosts.contains(url));
+        let agents = match own {
+            _ if open => &self.inner.trusting,
+            Some((_, agents)) => agents,
+            None => &self.inner.verifying,
+        };
         match route {
             Route::Direct => &agents[0],
             Route::Forward(_) => &self.inner.forwarding,
@@ -230,6 +242,8 @@ struct Hop {
     method: Method,
     url: Url,
     headers: Vec<(String, String)>,
+    /// Headers for the first origin only.
+    private: Vec<(String, String)>,
     body: Body,
     /// The caller gave credentials at the start, so no later hop may be unencrypted by surprise.
     authenticated: bool,
@@ -242,14 +256,15 @@ impl Hop {
             method: request.method.clone(),
             url: url.clone(),
             headers: request.headers.clone(),
+            private: request.private.clone(),
             body: request.body.clone(),
-            authenticated: secret || url.credentials().is_some(),
+            authenticated: secret || !request.private.is_empty() || url.credentials().is_some(),
         }
     }
 
     /// The headers for the wire; credentials inside the URL become a header.
     fn headers(&self) -> Result<Vec<(String, String)>, Failure> {
-        let mut headers = self.headers.clone();
+        let mut headers = [self.headers.as_slice(), &self.private].concat();
         let given = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
         if let (false, Some((user, password))) = (given, self.url.credentials()) {
             headers.push(("authorization".to_owned(), request::basic(user, password)));
@@ -272,6 +287,7 @@ impl Hop {
         }
         if !next.same_origin(&self.url) {
             self.headers.retain(|(name, _)| !is_secret(name));
+            self.private.clear();
         }
         let see_other =
             status == 303 || (matches!(status, 301 | 302) && self.method == Method::POST);

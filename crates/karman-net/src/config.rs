@@ -22,6 +22,8 @@ pub struct Config {
     pub read_timeout: Duration,
     /// Hosts (`host` or `host:port`) whose certificate is not verified.
     pub insecure_hosts: Vec<String>,
+    /// Trust and certificates for single hosts; the first that fits counts.
+    pub host_tls: Vec<HostTls>,
     /// How often and how patiently to try again.
     pub retry: Retry,
 }
@@ -36,9 +38,24 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(60),
             insecure_hosts: Vec::new(),
+            host_tls: Vec::new(),
             retry: Retry::default(),
         }
     }
+}
+
+/// How TLS is spoken with one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostTls {
+    /// `host` or `host:port`.
+    pub host: String,
+    /// PEM bundles trusted for this host in addition to those for all.
+    pub roots: Vec<PathBuf>,
+    /// Our own certificate chain and its key, as PEM files, for a host that asks who we are. Both may be in
+    /// one file.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whether its certificate is not verified.
+    pub insecure: bool,
 }
 
 /// The values of `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` as curl understands them.
@@ -108,6 +125,16 @@ pub enum ConfigError {
     EmptyBundle {
         /// The bundle.
         path: PathBuf,
+    },
+    /// A client certificate or its key cannot be used.
+    #[error("client certificate `{}` with key `{}` {problem}", cert.display(), key.display())]
+    Identity {
+        /// The certificate.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// A proxy is not understood. Its credentials are not part of the message.
     #[error("proxy for `{variable}` is not understood")]

@@ -44,7 +44,7 @@ mod sink;
 mod url;
 
 pub use client::Client;
-pub use config::{Config, ConfigError, Proxies, Retry};
+pub use config::{Config, ConfigError, HostTls, Proxies, Retry};
 pub use download::{Downloaded, Expect};
 pub use error::{Failure, NetError};
 pub use request::{Body, Request, Stream};

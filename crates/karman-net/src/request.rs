@@ -21,6 +21,7 @@ pub struct Request {
     pub(crate) method: Method,
     pub(crate) url: String,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) private: Vec<(String, String)>,
     pub(crate) body: Body,
     pub(crate) retry: bool,
     pub(crate) redirects: bool,
@@ -75,6 +76,7 @@ impl Request {
             method,
             url: url.into(),
             headers: Vec::new(),
+            private: Vec::new(),
             body: Body::Empty,
             retry: true,
             redirects: true,
@@ -107,6 +109,12 @@ impl Request {
     /// Adds a header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a header that is for the origin of the URL and never goes to another one.
+    pub fn private_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.private.push((name.into(), value.into()));
         self
     }
 

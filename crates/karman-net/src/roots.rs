@@ -1,14 +1,15 @@
-//! The certificates we trust.
+//! The certificates we trust, and those that we show.
 
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use ureq::tls::{Certificate, RootCerts};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, HostTls};
 
 /// The largest bundle read, in bytes. Mozilla's is a quarter of a megabyte.
 const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
@@ -22,6 +23,44 @@ const HOST_BUNDLES: &[&str] = &[
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// How TLS is spoken with one host: the roots of all, its own, and who we are to it.
+pub(crate) fn host(config: &Config, host: &HostTls) -> Result<TlsConfig, ConfigError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = TlsConfig::builder()
+        .client_cert(host.identity.as_ref().map(|(cert, key)| identity(cert, key)).transpose()?)
+        .unversioned_rustls_crypto_provider(provider);
+    if host.insecure {
+        tls = tls.disable_verification(true);
+    } else {
+        let extra = config.extra_roots.iter().chain(&host.roots).cloned().collect();
+        tls = tls.root_certs(load(&Config { extra_roots: extra, ..config.clone() })?);
+    }
+    Ok(tls.build())
+}
+
+fn identity(cert: &Path, key: &Path) -> Result<ClientCert, ConfigError> {
+    let wrong = |problem: String| ConfigError::Identity {
+        cert: cert.to_owned(),
+        key: key.to_owned(),
+        problem,
+    };
+    let chain = read_bundle(cert)?;
+    let pem = read_pem(key)?;
+    let private = PrivateKey::from_pem(&pem).map_err(|_| wrong("has no private key".to_owned()))?;
+    let ders = chain.iter().map(|c| CertificateDer::from(c.der().to_vec())).collect();
+    let der =
+        PrivateKeyDer::from_pem_slice(&pem).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    // Whether they belong together is told now, not in the middle of a pull.
+    let signer = rustls::crypto::ring::default_provider().key_provider.load_private_key(der);
+    let signer = signer.map_err(|e| wrong(format!("cannot be used: {e}")))?;
+    match rustls::sign::CertifiedKey::new(ders, signer).keys_match() {
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(wrong("do not belong together".to_owned()))
+        }
+        _ => Ok(ClientCert::new_with_certs(&chain, private)),
+    }
+}
 
 /// The roots `config` asks for: its bundle, or else the host's, or else Mozilla's as compiled in;
 /// and always the extra ones.
@@ -47,7 +86,7 @@ fn default_roots() -> Vec<Certificate<'static>> {
     })
 }
 
-fn read_bundle(path: &Path) -> Result<Vec<Certificate<'static>>, ConfigError> {
+fn read_pem(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let fail = |source| ConfigError::ReadBundle { path: path.to_owned(), source };
     let mut pem = Vec::new();
     let file = fs_err::File::open(path).map_err(fail)?;
@@ -55,6 +94,11 @@ fn read_bundle(path: &Path) -> Result<Vec<Certificate<'static>>, ConfigError> {
     if pem.len() as u64 > MAX_BUNDLE {
         return Err(ConfigError::BundleTooLarge { path: path.to_owned(), limit: MAX_BUNDLE });
     }
+    Ok(pem)
+}
+
+fn read_bundle(path: &Path) -> Result<Vec<Certificate<'static>>, ConfigError> {
+    let pem = read_pem(path)?;
     // Like OpenSSL, skip what is no certificate; but a bundle without any is a mistake to name.
     let certs: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();

@@ -92,6 +92,29 @@ impl<'a> Access<'a> {
         response.error_for_status().map_err(|error| self.error(error))
     }
 
+    /// Sends what `make` makes and reads the answer, again where it breaks off. Gives its type too.
+    pub(crate) fn read(
+        &mut self,
+        make: &dyn Fn() -> Request,
+        limit: u64,
+    ) -> Result<(Option<String>, Vec<u8>), RegistryError> {
+        let mut attempt = 1;
+        loop {
+            let response = self.send(make)?;
+            let declared = response.content_type();
+            let error = match response.read_to_limit(limit) {
+                Ok(bytes) => return Ok((declared, bytes)),
+                Err(error) => error,
+            };
+            let last = attempt >= self.retry().max_attempts || !error.failure.is_transient();
+            match self.registry.client.pause(attempt, None).filter(|_| !last) {
+                Some(pause) => std::thread::sleep(pause),
+                None => return Err(self.error(error)),
+            }
+            attempt += 1;
+        }
+    }
+
     /// Downloads `url` into `sink`, resuming and renewing tokens on the way.
     pub(crate) fn download(
         mut self,
@@ -120,12 +143,15 @@ impl<'a> Access<'a> {
 
     /// Adds the authorization, unless the registry sends us elsewhere: a location of an upload may name
     /// another host, which has no business with the credentials of this one.
-    fn authorized(&self, request: Request) -> Request {
+    fn authorized(&self, mut request: Request) -> Request {
+        if !self.endpoint.is_origin_of(request.url()) {
+            return request;
+        }
+        for (name, value) in &self.endpoint.headers {
+            request = request.private_header(name, value);
+        }
         match &self.sent {
-            Some(authorization)
-                if !authorization.header.is_empty()
-                    && self.endpoint.is_origin_of(request.url()) =>
-            {
+            Some(authorization) if !authorization.header.is_empty() => {
                 request.header("authorization", authorization.header.clone())
             }
             _ => request,
@@ -141,7 +167,7 @@ impl<'a> Access<'a> {
         if challenges.is_empty() || self.challenges > MAX_CHALLENGES {
             return Ok(false);
         }
-        let Inner { client, config, tokens } = self.registry;
+        let Inner { client, config, tokens, .. } = self.registry;
         let source = &*config.credentials;
         let fresh = tokens.answer(
             client,

@@ -56,6 +56,18 @@ pub enum RegistryError {
         /// What is missing or wrong.
         what: &'static str,
     },
+    /// `registries.conf` says that the registry is not to be used.
+    #[error("`{reference}` is blocked by `registries.conf`")]
+    Blocked {
+        /// The reference.
+        reference: String,
+    },
+    /// The rules of a host leave no place for what is wanted.
+    #[error("`hosts.toml` names no host that `{reference}` could be read from or written to")]
+    NoPlace {
+        /// The reference.
+        reference: String,
+    },
     /// The registry says that there is no such image.
     #[error("`{reference}` does not exist")]
     NotFound {
@@ -234,6 +246,18 @@ impl RegistryError {
             (_, Direction::Pull) => Self::Pull { reference, source },
             (_, Direction::Push) => Self::Push { reference, source },
         }
+    }
+
+    /// Whether nobody answered at all, which will not be otherwise a moment later.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        let Self::Pull { source, .. } = self else { return false };
+        matches!(
+            *source.failure,
+            Failure::Dns { .. }
+                | Failure::Connect { .. }
+                | Failure::Tls { .. }
+                | Failure::Timeout { .. }
+        )
     }
 
     /// Whether the receiver of the bytes failed, so that another source would not help.

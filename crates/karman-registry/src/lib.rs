@@ -9,7 +9,7 @@
 //! - Mirrors are tried in their order; whatever goes wrong with one, the next is asked, and at last
 //!   the registry itself, whose error is the one reported.
 //!
-//! - Uploads go to the registry itself, never to a mirror; what is there is not sent, what another
+//! - Uploads go to the registry itself, or where a rule says on purpose; what is there is not sent, what another
 //!   repository of the registry has is mounted, and an upload that breaks goes on where it stopped.
 
 mod access;
@@ -23,15 +23,17 @@ mod login;
 mod pull;
 mod push;
 mod resolved;
+mod rules;
 mod select;
 mod upload;
 
 pub use credentials::{Anonymous, Credential, CredentialError, CredentialSource};
 pub use docker_config::{DockerConfig, HelperOutput, HelperRunner};
-pub use endpoint::{Config, HostConfig, Scheme};
+pub use endpoint::Config;
 pub use error::RegistryError;
 pub use login::{HelperAction, LoginFile};
 pub use pull::{MAX_MANIFEST, Registry};
-pub use push::Pushed;
+pub use push::{Pushed, UploadLog};
 pub use resolved::Resolved;
+pub use rules::{RuleFiles, Rules, RulesError};
 pub use select::select_platform;

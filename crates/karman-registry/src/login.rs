@@ -50,8 +50,8 @@ impl Registry {
             tag: None,
             digest: None,
         };
-        let endpoint = trial.inner.config.registry(&reference)?;
-        let url = format!("{}/v2/", endpoint.origin);
+        let endpoint = trial.registry_of(&reference)?;
+        let url = endpoint.api_url();
         let mut access = Access::login(&trial, &endpoint, &reference);
         access.send(&|| Request::get(&url)).map(drop)
     }

@@ -1,7 +1,8 @@
 //! Reading from a registry.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use karman_net::{Checksum, Client, Downloaded, Expect, Request, Sink};
 use karman_oci::{Descriptor, Platform, Reference, media_type};
@@ -11,6 +12,7 @@ use crate::auth::Tokens;
 use crate::endpoint::{Config, Endpoint};
 use crate::error::RegistryError;
 use crate::resolved::Resolved;
+use crate::rules::Need;
 use crate::select::select_platform;
 
 /// The largest manifest or index, in bytes. Registries must take 4 MiB (distribution-spec v1.1) and
@@ -27,12 +29,41 @@ pub(crate) struct Inner {
     pub(crate) client: Client,
     pub(crate) config: Config,
     pub(crate) tokens: Tokens,
+    /// Whether hosts that are not verified speak no TLS at all, by origin.
+    plain: Mutex<HashMap<String, bool>>,
+    /// Origins of mirrors that could not be reached: they are not asked again.
+    gone: Mutex<HashSet<String>>,
 }
 
 impl Registry {
     /// A registry client on top of an HTTP client.
     pub fn new(client: Client, config: Config) -> Self {
-        Self { inner: Arc::new(Inner { client, config, tokens: Tokens::default() }) }
+        let (tokens, plain, gone) = (Tokens::default(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { client, config, tokens, plain, gone }) }
+    }
+
+    /// The place that is written to.
+    pub(crate) fn registry_of(&self, reference: &Reference) -> Result<Endpoint, RegistryError> {
+        let mut all = self.inner.config.endpoints(reference, Need::Push)?;
+        // The first that is written to, as in containerd; the registry itself where no rule says more.
+        let mut endpoint = all.swap_remove(0);
+        self.settle(&mut endpoint);
+        Ok(endpoint)
+    }
+
+    /// Finds out whether a host that need not be verified speaks TLS: docker and podman fall back to plain
+    /// HTTP where it does not.
+    fn settle(&self, endpoint: &mut Endpoint) {
+        if !std::mem::take(&mut endpoint.is_unsure) {
+            return;
+        }
+        let mut known = self.inner.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        let plain = known.entry(endpoint.origin.clone()).or_insert_with(|| {
+            self.inner.client.send(&Request::get(endpoint.api_url()).once()).is_err()
+        });
+        if *plain {
+            endpoint.without_tls();
+        }
     }
 
     /// Fetches the manifest or index a reference names. A digest in the reference wins over its tag.
@@ -43,13 +74,13 @@ impl Registry {
         let wanted = reference.digest.map(|d| d.to_string()).or(reference.tag.clone());
         let bad = || RegistryError::BadReference { reference: reference.to_string() };
         let wanted = wanted.ok_or_else(bad)?;
-        self.first(reference, |endpoint| {
+        let need = if reference.digest.is_some() { Need::Pull } else { Need::Resolve };
+        self.first(reference, need, |endpoint| {
             let mut access = Access::pulling(self, endpoint, reference);
             let url = endpoint.manifest_url(&wanted);
             let accept = accept();
-            let response = access.send(&|| Request::get(&url).header("accept", &accept))?;
-            let declared = response.content_type();
-            let bytes = response.read_to_limit(MAX_MANIFEST).map_err(|e| access.error(e))?;
+            let get = || Request::get(&url).header("accept", &accept);
+            let (declared, bytes) = access.read(&get, MAX_MANIFEST)?;
             Resolved::new(reference, declared, bytes)
         })
     }
@@ -121,7 +152,7 @@ impl Registry {
         }
         let checksum = Checksum::Sha256(*descriptor.digest.as_bytes());
         let expect = Expect::exactly(descriptor.size, checksum);
-        self.first(reference, |endpoint| {
+        self.first(reference, Need::Pull, |endpoint| {
             let url = endpoint.blob_url(&descriptor.digest.to_string());
             Access::pulling(self, endpoint, reference).download(&url, sink, &expect)
         })
@@ -131,14 +162,23 @@ impl Registry {
     fn first<T>(
         &self,
         reference: &Reference,
+        need: Need,
         mut ask: impl FnMut(&Endpoint) -> Result<T, RegistryError>,
     ) -> Result<T, RegistryError> {
-        let endpoints = self.inner.config.endpoints(reference)?;
+        let endpoints = self.inner.config.endpoints(reference, need)?;
         let last = endpoints.len() - 1;
-        for (i, endpoint) in endpoints.iter().enumerate() {
-            match ask(endpoint) {
+        let gone = || self.inner.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        for (i, mut endpoint) in endpoints.into_iter().enumerate() {
+            if i < last && gone().contains(&endpoint.origin) {
+                continue;
+            }
+            self.settle(&mut endpoint);
+            match ask(&endpoint) {
                 Ok(found) => return Ok(found),
                 Err(error) if i == last || error.is_ours() => return Err(error),
+                Err(error) if error.is_unreachable() => {
+                    gone().insert(endpoint.origin);
+                }
                 Err(_) => {}
             }
         }

@@ -8,7 +8,7 @@ use crate::access::Access;
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
 use crate::pull::Registry;
-use crate::upload::Upload;
+use crate::upload::{Job, Upload, arrived};
 
 /// The most of an error body that is read, in bytes.
 const MAX_ERROR: u64 = 16 * 1024;
@@ -24,6 +24,16 @@ pub enum Pushed {
     Mounted,
     /// Its bytes were sent.
     Uploaded,
+}
+
+/// Remembers where the upload of one blob goes on, for the case that this process does not see its end.
+pub trait UploadLog {
+    /// The location of an upload that was begun and not ended.
+    fn begun(&self) -> Option<String>;
+    /// An upload goes on at this location. It may hold secrets of the registry.
+    fn note(&self, location: &str);
+    /// There is no such upload any more.
+    fn ended(&self);
 }
 
 /// The errors of a registry (distribution-spec v1.1, "Error Codes").
@@ -45,7 +55,7 @@ impl Registry {
     /// Brings a blob into the repository of `reference`: does nothing where it is, mounts it from the
     /// first of `others` (repositories of the same registry) that has it, or else sends what
     /// `open` gives from an offset in bytes on. Idempotent; an upload that breaks goes on where it
-    /// stopped.
+    /// stopped, and so does one of `log`, where the registry still has it.
     ///
     /// # Errors
     /// When the registry cannot be reached, denies access, or refuses the bytes.
@@ -54,10 +64,12 @@ impl Registry {
         reference: &Reference,
         blob: &Descriptor,
         others: &[String],
+        log: &dyn UploadLog,
         open: impl Fn(u64) -> std::io::Result<Box<dyn std::io::Read + Send>> + Send + Sync + 'static,
     ) -> Result<Pushed, RegistryError> {
-        let endpoint = self.inner.config.registry(reference)?;
+        let endpoint = self.registry_of(reference)?;
         if self.has_blob(&endpoint, reference, &blob.digest)? {
+            log.ended();
             return Ok(Pushed::Existed);
         }
         let open = std::sync::Arc::new(open);
@@ -65,18 +77,26 @@ impl Registry {
             let open = std::sync::Arc::clone(&open);
             Stream::new(size - offset, move || open(offset))
         };
+        let job = Job { endpoint: &endpoint, reference, blob, body: &body, log };
+        if let Some(location) = log.begun() {
+            let found = self.go_on(&job, &location);
+            log.ended();
+            match found.map(|(location, offset)| self.upload(&job, location, offset)) {
+                // What arrived of it may be wrong.
+                None | Some(Err(RegistryError::Refused { .. })) => {}
+                Some(done) => return done,
+            }
+        }
         for other in others.iter().filter(|other| **other != endpoint.repository) {
             match self.begin(&endpoint, reference, Some((&blob.digest, other)))? {
                 Begun::Mounted => return Ok(Pushed::Mounted),
                 // The registry opened an upload instead: it is used, not thrown away.
-                Begun::At(location) => {
-                    return self.upload(&endpoint, reference, blob, location, &body);
-                }
+                Begun::At(location) => return self.upload(&job, location, 0),
                 Begun::Refused => {}
             }
         }
         match self.begin(&endpoint, reference, None)? {
-            Begun::At(location) => self.upload(&endpoint, reference, blob, location, &body),
+            Begun::At(location) => self.upload(&job, location, 0),
             Begun::Mounted | Begun::Refused => Err(endpoint.lacks("a location")),
         }
     }
@@ -92,7 +112,7 @@ impl Registry {
         media_type: &str,
         bytes: &[u8],
     ) -> Result<(), RegistryError> {
-        let endpoint = self.inner.config.registry(reference)?;
+        let endpoint = self.registry_of(reference)?;
         let digest = Digest::sha256_of(bytes);
         let name = reference.tag.clone().unwrap_or_else(|| digest.to_string());
         let mut access = Access::pushing(self, &endpoint, reference, None);
@@ -111,7 +131,7 @@ impl Registry {
     /// # Errors
     /// When the registry cannot be reached or denies access.
     pub fn manifest_digest(&self, reference: &Reference) -> Result<Option<Digest>, RegistryError> {
-        let endpoint = self.inner.config.registry(reference)?;
+        let endpoint = self.registry_of(reference)?;
         let wanted = reference.digest.map(|d| d.to_string()).or(reference.tag.clone());
         let bad = || RegistryError::BadReference { reference: reference.to_string() };
         let url = endpoint.manifest_url(&wanted.ok_or_else(bad)?);
@@ -167,21 +187,27 @@ impl Registry {
         }
     }
 
+    /// How much of an upload that another process began is there, if it is. Trouble with the registry
+    /// shows again when an upload is begun.
+    fn go_on(&self, job: &Job<'_>, location: &str) -> Option<(String, u64)> {
+        let mut access = Access::pushing(self, job.endpoint, job.reference, None);
+        arrived(&mut access, job, location).ok().flatten()
+    }
+
     fn upload(
         &self,
-        endpoint: &Endpoint,
-        reference: &Reference,
-        blob: &Descriptor,
+        job: &Job<'_>,
         location: String,
-        body: &dyn Fn(u64, u64) -> Stream,
+        offset: u64,
     ) -> Result<Pushed, RegistryError> {
-        let access = Access::pushing(self, endpoint, reference, None);
+        let access = Access::pushing(self, job.endpoint, job.reference, None);
         let client = &self.inner.client;
-        let again = || match self.begin(endpoint, reference, None)? {
+        let again = || match self.begin(job.endpoint, job.reference, None)? {
             Begun::At(location) => Ok(location),
-            Begun::Mounted | Begun::Refused => Err(endpoint.lacks("a location")),
+            Begun::Mounted | Begun::Refused => Err(job.endpoint.lacks("a location")),
         };
-        Upload { client, access, endpoint, reference, blob, body, again: &again }.run(location)?;
+        Upload { client, access, job, again: &again }.run(location, offset)?;
+        job.log.ended();
         Ok(Pushed::Uploaded)
     }
 }

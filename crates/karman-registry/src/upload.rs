@@ -6,7 +6,7 @@ use karman_oci::{Descriptor, Reference};
 use crate::access::Access;
 use crate::endpoint::Endpoint;
 use crate::error::RegistryError;
-use crate::push::refused;
+use crate::push::{UploadLog, refused};
 
 /// Blobs up to this size, in bytes, are sent with the request that ends the upload: one round trip
 /// less, and little to lose.
@@ -15,14 +15,20 @@ const WITH_THE_END: u64 = 1024 * 1024;
 /// that brought nothing.
 const MAX_TOTAL_ATTEMPTS: u32 = 40;
 
-pub(crate) struct Upload<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) access: Access<'a>,
+/// A blob on its way to a repository.
+pub(crate) struct Job<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) reference: &'a Reference,
     pub(crate) blob: &'a Descriptor,
     /// The bytes from an offset to a size.
     pub(crate) body: &'a dyn Fn(u64, u64) -> Stream,
+    pub(crate) log: &'a dyn UploadLog,
+}
+
+pub(crate) struct Upload<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) access: Access<'a>,
+    pub(crate) job: &'a Job<'a>,
     /// Opens another upload, where the registry has forgotten this one.
     pub(crate) again: &'a dyn Fn() -> Result<String, RegistryError>,
 }
@@ -35,9 +41,15 @@ enum Attempt {
 }
 
 impl Upload<'_> {
-    pub(crate) fn run(mut self, mut location: String) -> Result<(), RegistryError> {
-        let (mut offset, mut vain, mut total) = (0, 0, 0);
+    /// Uploads to `location`, which has the first `offset` bytes.
+    pub(crate) fn run(
+        mut self,
+        mut location: String,
+        mut offset: u64,
+    ) -> Result<(), RegistryError> {
+        let (mut vain, mut total) = (0, 0);
         loop {
+            self.note(&location);
             let (error, wanted) = match self.attempt(&mut location, offset)? {
                 Attempt::Done => return Ok(()),
                 Attempt::Broken(error, wanted) => (error, wanted),
@@ -58,12 +70,12 @@ impl Upload<'_> {
     }
 
     fn attempt(&mut self, location: &mut String, offset: u64) -> Result<Attempt, RegistryError> {
-        let size = self.blob.size;
+        let size = self.job.blob.size;
         if offset == 0 && size <= WITH_THE_END {
             return self.end(location, Some(0));
         }
         if offset < size {
-            let body = (self.body)(offset, size);
+            let body = (self.job.body)(offset, size);
             let patch = || {
                 let request = Request::patch(location.as_str())
                     .header("content-type", "application/octet-stream")
@@ -75,7 +87,10 @@ impl Upload<'_> {
             };
             let sent = self.access.try_send(&patch);
             match self.sort(sent)? {
-                Ok(response) => *location = self.endpoint.location(&response)?,
+                Ok(response) => {
+                    *location = self.job.endpoint.location(&response)?;
+                    self.note(location);
+                }
                 Err(broken) => return Ok(broken),
             }
         }
@@ -85,8 +100,8 @@ impl Upload<'_> {
     /// Ends the upload, with the bytes from an offset on where one is given.
     fn end(&mut self, location: &str, from: Option<u64>) -> Result<Attempt, RegistryError> {
         let joint = if location.contains('?') { '&' } else { '?' };
-        let url = format!("{location}{joint}digest={}", self.blob.digest);
-        let body = from.map(|offset| (self.body)(offset, self.blob.size));
+        let url = format!("{location}{joint}digest={}", self.job.blob.digest);
+        let body = from.map(|offset| (self.job.body)(offset, self.job.blob.size));
         let put = || {
             let request = Request::put(&url).header("content-type", "application/octet-stream");
             match &body {
@@ -117,8 +132,8 @@ impl Upload<'_> {
                 }
             }
             Ok(response) => {
-                let what = self.blob.digest.to_string();
-                Err(refused(&self.access, self.reference, what, response))
+                let what = self.job.blob.digest.to_string();
+                Err(refused(&self.access, self.job.reference, what, response))
             }
             Err(RegistryError::Push { reference, source }) if is_broken(&source) => {
                 Ok(Err(Attempt::Broken(RegistryError::Push { reference, source }, None)))
@@ -127,26 +142,41 @@ impl Upload<'_> {
         }
     }
 
-    /// Asks how much arrived (distribution-spec v1.1, "Pushing a blob in chunks"); an upload that the
-    /// registry does not know is begun anew.
-    fn resume(&mut self, location: String) -> Result<(String, u64), RegistryError> {
-        let response = match self.access.try_send(&|| Request::get(&location)) {
-            Ok(response) => response,
-            // Whoever cannot be reached now may be in a moment: the attempt counts.
-            Err(RegistryError::Push { source, .. }) if is_broken(&source) => {
-                return Ok((location, 0));
-            }
-            Err(error) => return Err(error),
-        };
-        if !matches!(response.status(), 200 | 202 | 204) {
-            return Ok(((self.again)()?, 0));
-        }
-        let arrived = response.header("range").map_or(Some(0), end_of_range);
-        match (arrived, self.endpoint.location(&response)) {
-            (Some(arrived), Ok(location)) if arrived <= self.blob.size => Ok((location, arrived)),
-            _ => Ok(((self.again)()?, 0)),
+    /// Remembers where this goes on. What is sent in one request is as quickly sent again.
+    fn note(&self, location: &str) {
+        if self.job.blob.size > WITH_THE_END {
+            self.job.log.note(location);
         }
     }
+
+    /// Where to go on, and with which byte; an upload that the registry does not know is begun anew.
+    fn resume(&mut self, location: String) -> Result<(String, u64), RegistryError> {
+        match arrived(&mut self.access, self.job, &location) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Ok(((self.again)()?, 0)),
+            // Whoever cannot be reached now may be in a moment: the attempt counts.
+            Err(RegistryError::Push { source, .. }) if is_broken(&source) => Ok((location, 0)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Asks how much of an upload arrived (distribution-spec v1.1, "Pushing a blob in chunks"); `None` where the registry
+/// does not know it.
+pub(crate) fn arrived(
+    access: &mut Access<'_>,
+    job: &Job<'_>,
+    location: &str,
+) -> Result<Option<(String, u64)>, RegistryError> {
+    let response = access.try_send(&|| Request::get(location))?;
+    if !matches!(response.status(), 200 | 202 | 204) {
+        return Ok(None);
+    }
+    let arrived = response.header("range").map_or(Some(0), end_of_range);
+    Ok(match (arrived, job.endpoint.location(&response)) {
+        (Some(arrived), Ok(location)) if arrived <= job.blob.size => Some((location, arrived)),
+        _ => None,
+    })
 }
 
 /// The number of bytes that `0-N` or `bytes=0-N` stands for. `0-0` is what registries say of nothing

@@ -8,9 +8,9 @@ use std::thread;
 
 use karman_net::Failure;
 use karman_oci::{Digest, Platform, Reference, media_type};
-use karman_registry::{Config, HostConfig, MAX_MANIFEST, RegistryError};
+use karman_registry::{Config, MAX_MANIFEST, RegistryError};
 use support::http::{Body, ENDLESS, Reply, Server};
-use support::{Image, describe, reference, registry};
+use support::{Image, describe, reference, registry, ruled};
 
 #[test]
 fn an_image_is_pulled_anonymously() {
@@ -127,6 +127,18 @@ fn a_truncated_manifest_is_refused() {
 }
 
 #[test]
+fn a_manifest_that_breaks_off_is_asked_for_again() {
+    let (image, calls) = (Image::new(), AtomicU32::new(0));
+    let index = image.index.clone();
+    let server = Server::start(move |seen| match calls.fetch_add(1, Ordering::SeqCst) {
+        0 => image.serve(seen).cut(20),
+        _ => image.serve(seen),
+    });
+    let found = registry(Config::default()).resolve(&reference(&server)).unwrap();
+    assert_eq!((found.bytes, server.seen().len()), (index, 2));
+}
+
+#[test]
 fn a_manifest_of_another_size_than_its_descriptor_is_refused() {
     let image = Image::new();
     let served = image.clone();
@@ -170,16 +182,61 @@ fn mirrors_are_tried_in_order() {
     let empty = Server::start(|_| Reply::new(404, ""));
     let origin = Server::start(move |seen| served.serve(seen));
     let name = reference(&origin).with_digest(Digest::sha256_of(&image.index));
-    let mut config = Config::default();
-    let mirrors = vec![broken.host(), format!("{}/cache", empty.host())];
-    config.hosts.insert(origin.host(), HostConfig { mirrors, ..HostConfig::default() });
-    let client = registry(config);
+    let text = format!(
+        "[[registry]]\nlocation = \"{}\"\n[[registry.mirror]]\nlocation = \"{}\"\n\
+         [[registry.mirror]]\nlocation = \"{}/cache\"\n",
+        origin.host(),
+        broken.host(),
+        empty.host()
+    );
+    let client = registry(ruled(&[("registries.conf", &text)]));
     assert_eq!(client.resolve(&name).unwrap().bytes, image.index);
     let mut layer = Vec::new();
     client.fetch_blob(&name, &image.layer_descriptor, &mut layer).unwrap();
     assert!(layer == image.layer);
     assert_eq!(broken.seen().len(), 2);
     assert!(empty.lines()[0].starts_with("GET /v2/cache/a/b/manifests/sha256:"));
+}
+
+#[test]
+fn hosts_of_containerd_get_their_headers_and_the_name_of_the_registry() {
+    let image = Image::new();
+    let served = image.clone();
+    let storage = Server::start(move |seen| served.serve(seen));
+    let (place, served) = (storage.other_url(""), image.clone());
+    let mirror = Server::start(move |seen| match seen.target.contains("/blobs/") {
+        true => {
+            Reply::redirect(307, &format!("{place}{}", seen.target.replace("?ns=r.example", "")))
+        }
+        false => {
+            let target = seen.target.replace("?ns=r.example", "").replace("/v2/proxy/", "/v2/");
+            served.serve(&support::http::Seen { target, ..seen.clone() })
+        }
+    });
+    let text = format!(
+        "[host.\"{0}/v2/proxy\"]\noverride_path = true\n[host.\"{0}/v2/proxy\".header]\nx-team = \"blue\"\n",
+        mirror.url("")
+    );
+    let client = registry(ruled(&[("certs.d/r.example/hosts.toml", &text)]));
+    let name = Reference::parse("r.example/a/b:1").unwrap();
+    assert_eq!(client.resolve(&name).unwrap().bytes, image.index);
+    let seen = mirror.seen();
+    assert_eq!(seen[0].target, "/v2/proxy/a/b/manifests/1?ns=r.example");
+    assert_eq!(seen[0].header("x-team"), Some("blue"));
+    // The mirror sends us elsewhere for blobs, where its headers do not go.
+    let mut layer = Vec::new();
+    drop(client.fetch_blob(&name, &image.layer_descriptor, &mut layer));
+    assert_eq!(storage.seen()[0].header("x-team"), None);
+}
+
+#[test]
+fn a_blocked_registry_is_not_spoken_to() {
+    let server = Server::start(|_| Reply::ok(""));
+    let text = format!("[[registry]]\nlocation = \"{}\"\nblocked = true\n", server.host());
+    let client = registry(ruled(&[("registries.conf", &text)]));
+    let error = client.resolve(&reference(&server)).unwrap_err();
+    assert!(matches!(error, RegistryError::Blocked { .. }), "{error}");
+    assert!(server.seen().is_empty());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use karman_oci::{Descriptor, Digest, Reference, media_type};
-use karman_registry::{Config, Pushed, Registry, RegistryError};
+use karman_registry::{Config, Pushed, Registry, RegistryError, UploadLog};
 use support::http::{Reply, Server};
 use support::store::Shelf;
 use support::{describe, reference, registry};
@@ -33,7 +33,77 @@ fn layer(bytes: &[u8]) -> Descriptor {
 }
 
 fn push(client: &Registry, to: &Reference, bytes: &[u8]) -> Result<Pushed, RegistryError> {
-    client.push_blob(to, &layer(bytes), &[], open(bytes.to_vec()))
+    client.push_blob(to, &layer(bytes), &[], &Log::default(), open(bytes.to_vec()))
+}
+
+/// What a store remembers of an upload.
+#[derive(Default)]
+struct Log(std::cell::RefCell<Option<String>>);
+
+impl UploadLog for Log {
+    fn begun(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
+
+    fn note(&self, location: &str) {
+        *self.0.borrow_mut() = Some(location.to_owned());
+    }
+
+    fn ended(&self) {
+        *self.0.borrow_mut() = None;
+    }
+}
+
+/// A registry where the first two uploads break after a mebibyte, and what a client that gives up at once
+/// leaves in its log.
+fn broken_upload(shelf: &Shelf, log: &Log) -> Server {
+    let (served, broken) = (shelf.clone(), Arc::new(AtomicUsize::new(0)));
+    let cut = move |seen: &support::http::Seen| {
+        let first = seen.method == "PATCH" && broken.fetch_add(1, Ordering::SeqCst) < 1;
+        first.then_some(1024 * 1024)
+    };
+    let server = Server::start_cutting(cut, move |seen| served.serve(seen));
+    let once = karman_net::Retry { max_attempts: 1, ..karman_net::Retry::default() };
+    let net = karman_net::Config { retry: once, ..karman_net::Config::default() };
+    let killed = Registry::new(karman_net::Client::new(net).unwrap(), Config::default());
+    let bytes = large();
+    let gone = killed.push_blob(&reference(&server), &layer(&bytes), &[], log, open(bytes.clone()));
+    assert!(gone.is_err() && log.begun().is_some());
+    server
+}
+
+#[test]
+fn another_process_goes_on_with_an_upload() {
+    let (shelf, log) = (Shelf::default(), Log::default());
+    let server = broken_upload(&shelf, &log);
+    let (client, bytes) = (registry(Config::default()), large());
+    let pushed =
+        client.push_blob(&reference(&server), &layer(&bytes), &[], &log, open(bytes.clone()));
+    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+    assert!(shelf.blob("a/b", &Digest::sha256_of(&bytes)) == Some(bytes));
+    let ranges: Vec<Option<String>> = server
+        .seen()
+        .iter()
+        .filter(|seen| seen.method == "PATCH")
+        .map(|seen| seen.header("content-range").map(str::to_owned))
+        .collect();
+    assert_eq!(ranges, [None, Some("1048576-3145727".to_owned())]);
+    assert_eq!(log.begun(), None);
+}
+
+#[test]
+fn an_upload_of_another_process_that_is_gone_or_wrong_is_begun_anew() {
+    for harm in [Shelf::forget_uploads, Shelf::spoil_uploads] {
+        let (shelf, log) = (Shelf::default(), Log::default());
+        let server = broken_upload(&shelf, &log);
+        harm(&shelf);
+        let (client, bytes) = (registry(Config::default()), large());
+        let pushed =
+            client.push_blob(&reference(&server), &layer(&bytes), &[], &log, open(bytes.clone()));
+        assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+        assert!(shelf.blob("a/b", &Digest::sha256_of(&bytes)) == Some(bytes));
+        assert_eq!(log.begun(), None);
+    }
 }
 
 #[test]
@@ -128,7 +198,13 @@ fn a_blob_of_another_repository_is_mounted() {
     let bytes = large();
     push(&client, &other, &bytes).unwrap();
     let mount = |others: &[String]| {
-        client.push_blob(&reference(&server), &layer(&bytes), others, open(bytes.clone()))
+        client.push_blob(
+            &reference(&server),
+            &layer(&bytes),
+            others,
+            &Log::default(),
+            open(bytes.clone()),
+        )
     };
     assert_eq!(mount(&["base/image".to_owned()]).unwrap(), Pushed::Mounted);
     assert!(shelf.blob("a/b", &Digest::sha256_of(&bytes)).is_some());
@@ -144,8 +220,13 @@ fn a_mount_that_is_not_granted_becomes_the_upload_itself() {
     let bytes = large();
     let others = ["base/image".to_owned(), "base/other".to_owned()];
     let client = registry(Config::default());
-    let pushed =
-        client.push_blob(&reference(&server), &layer(&bytes), &others, open(bytes.clone()));
+    let pushed = client.push_blob(
+        &reference(&server),
+        &layer(&bytes),
+        &others,
+        &Log::default(),
+        open(bytes.clone()),
+    );
     assert_eq!(pushed.unwrap(), Pushed::Uploaded);
     let posts = server.lines().iter().filter(|line| line.starts_with("POST")).count();
     assert_eq!(posts, 1, "the session that the registry opened is used");
@@ -157,7 +238,8 @@ fn bytes_that_are_not_those_of_the_digest_are_refused_with_the_registrys_words()
     let server = Server::start(move |seen| shelf.serve(seen));
     let client = registry(Config::default());
     let blob = layer(b"right");
-    let error = client.push_blob(&reference(&server), &blob, &[], open(b"wrong".to_vec()));
+    let error =
+        client.push_blob(&reference(&server), &blob, &[], &Log::default(), open(b"wrong".to_vec()));
     let error = error.unwrap_err().to_string();
     assert!(error.contains("DIGEST_INVALID: provided digest did not match"), "{error}");
     assert!(error.contains(&blob.digest.to_string()), "{error}");

@@ -14,6 +14,8 @@ pub struct Config {
     pub proxies: karman_net::Proxies,
     /// Registry hosts spoken to without TLS.
     pub insecure_registries: Vec<String>,
+    /// Where rules about registries are looked for.
+    pub registry_rules: karman_registry::RuleFiles,
     /// Docker's `config.json`, and files like it, for credentials.
     pub credential_files: Vec<PathBuf>,
     /// How programs of the host are found and run (`git`, credential helpers).

@@ -1,6 +1,5 @@
 //! The engine: an open store with everything that works on it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,7 +12,7 @@ use karman_control::{
 use karman_llb::{Graph, SourceOp, VertexDigest};
 use karman_net::Client;
 use karman_oci::Platform;
-use karman_registry::{DockerConfig, HostConfig, Registry, Scheme};
+use karman_registry::{DockerConfig, Registry, Rules};
 use karman_snapshot::Snapshots;
 use karman_solver::Cancel;
 use karman_sys::fs::Time;
@@ -55,14 +54,17 @@ impl Engine {
         let _ = store.sweep_tmp();
         let snapshots = Snapshots::new(&store).or_fail(Cause::Store, "open the snapshots")?;
         let records = Records::new(store.clone(), snapshots.clone());
+        let rules = Rules::load(&config.registry_rules)
+            .or_fail(Cause::Input, "read the rules about registries")?;
         let client = Client::new(karman_net::Config {
+            host_tls: rules.tls(),
             ca_bundle: config.ca_bundle.clone(),
             proxies: config.proxies.clone(),
             read_timeout: READ_TIMEOUT,
             ..karman_net::Config::default()
         })
         .or_fail(Cause::Input, "set up the HTTP client")?;
-        let registry = Registry::new(client.clone(), registry_config(&config)?);
+        let registry = Registry::new(client.clone(), registry_config(&config, rules)?);
         let resolutions = Mutex::default();
         let (cancel, interrupted) = (Cancel::new(), AtomicBool::new(false));
         Ok(Self(Arc::new(Inner {
@@ -163,11 +165,7 @@ impl Engine {
     }
 }
 
-fn registry_config(config: &Config) -> Result<karman_registry::Config, SolveError> {
-    let plain = |host: &String| {
-        (host.clone(), HostConfig { scheme: Scheme::Http, ..HostConfig::default() })
-    };
-    let hosts: BTreeMap<_, _> = config.insecure_registries.iter().map(plain).collect();
+fn registry_config(config: &Config, rules: Rules) -> Result<karman_registry::Config, SolveError> {
     let env = config.commands.env.clone();
     let runner: karman_registry::HelperRunner = Arc::new(move |program: &str, input: &str| {
         let run = karman_sys::program::Program::new(program).arg("get").env_all(&env);
@@ -176,7 +174,8 @@ fn registry_config(config: &Config) -> Result<karman_registry::Config, SolveErro
     });
     let credentials = DockerConfig::load(&config.credential_files, runner)
         .or_fail(Cause::Input, "read the registry credentials")?;
-    Ok(karman_registry::Config { hosts, credentials: Arc::new(credentials) })
+    let plain = config.insecure_registries.clone();
+    Ok(karman_registry::Config { plain, rules, credentials: Arc::new(credentials) })
 }
 
 impl Backend for Engine {

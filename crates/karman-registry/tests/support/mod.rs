@@ -105,3 +105,18 @@ impl karman_registry::CredentialSource for Account {
 pub(crate) fn as_user() -> Config {
     Config { credentials: std::sync::Arc::new(Account), ..Config::default() }
 }
+
+/// A configuration with files of rules, which are read at once.
+pub(crate) fn ruled(files: &[(&str, &str)]) -> Config {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+    }
+    let files = karman_registry::RuleFiles {
+        host_dirs: vec![dir.path().join("certs.d")],
+        registries_conf: vec![dir.path().join("registries.conf")],
+    };
+    Config { rules: karman_registry::Rules::load(&files).unwrap(), ..Config::default() }
+}

@@ -33,6 +33,17 @@ impl Shelf {
         self.0.lock().unwrap().uploads.clear();
     }
 
+    /// Changes a bit of what arrived of open uploads.
+    pub(crate) fn spoil_uploads(&self) {
+        self.0
+            .lock()
+            .unwrap()
+            .uploads
+            .values_mut()
+            .filter_map(|u| u.first_mut())
+            .for_each(|b| *b ^= 1);
+    }
+
     /// What a well-behaved registry answers.
     pub(crate) fn serve(&self, seen: &Seen) -> Reply {
         let held = &mut *self.0.lock().unwrap();

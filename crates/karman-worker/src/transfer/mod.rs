@@ -1,8 +1,10 @@
 //! Images between the store and registries: `push`, `pull`, and what is known of who has which blob.
 //!
 //! Bucket `registry-blob`: host and digest → repositories of that host that had the blob when we last
-//! looked, the newest last, for mounts across repositories.
+//! looked, the newest last, for mounts across repositories. Bucket `upload`: repository and digest → where
+//! an upload that was begun goes on.
 
+mod journal;
 mod known;
 mod login;
 mod pull;

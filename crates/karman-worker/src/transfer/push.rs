@@ -1,7 +1,8 @@
 //! Pushing a fleet: each unique blob once, then the manifests, and the tags last of all.
 //!
 //! Every step looks first whether its work is done already, so a push that was interrupted goes on
-//! where it stopped, and nobody sees a tag whose image is not complete.
+//! where it stopped, also in the middle of a blob where the registry still has its beginning, and
+//! nobody sees a tag whose image is not complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Seek as _, SeekFrom};
@@ -14,6 +15,7 @@ use karman_exporter::export::closure;
 use karman_oci::{Descriptor, Digest, Reference, media_type};
 use karman_registry::{Pushed, RegistryError};
 
+use super::journal::Journal;
 use super::known;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
@@ -67,8 +69,11 @@ pub(crate) fn push(
 ) -> Result<PushReport, SolveError> {
     let mut documents: Vec<(Reference, Descriptor)> = Vec::new();
     let mut jobs: BTreeMap<(String, Digest), BlobJob> = BTreeMap::new();
+    // What an index of this push refers to must be there before it.
+    let mut below: BTreeSet<Digest> = BTreeSet::new();
     for item in items {
         let all = closure(engine.store(), &item.top).or_fail(Cause::Store, "read the image")?;
+        below.extend(all.iter().map(|d| d.digest).filter(|digest| *digest != item.top.digest));
         for place in repositories(&item.names) {
             for descriptor in &all {
                 sort(&place, descriptor, &mut documents, &mut jobs);
@@ -81,7 +86,9 @@ pub(crate) fn push(
     let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     // A document is listed before what it refers to, so that the reverse order is the safe one.
     for (place, descriptor) in documents.iter().rev() {
-        report.manifests += usize::from(push_document(engine, place, descriptor)?);
+        if below.contains(&descriptor.digest) || !goes_by_name(items, place, descriptor) {
+            report.manifests += usize::from(push_document(engine, place, descriptor)?);
+        }
     }
     for item in items {
         for name in &item.names {
@@ -91,9 +98,19 @@ pub(crate) fn push(
     Ok(report)
 }
 
+/// Whether a document gets to a repository with a tag, so that it need not go there by its digest before.
+fn goes_by_name(items: &[PushItem], place: &Reference, document: &Descriptor) -> bool {
+    let tops = items.iter().filter(|item| item.top.digest == document.digest);
+    tops.flat_map(|item| &item.names).any(|name| name.tag.is_some() && bare(name) == *place)
+}
+
+/// A name without tag and digest.
+fn bare(name: &Reference) -> Reference {
+    Reference { tag: None, digest: None, ..name.clone() }
+}
+
 /// The repositories of names, each once, without tags.
 fn repositories(names: &[Reference]) -> BTreeSet<Reference> {
-    let bare = |name: &Reference| Reference { tag: None, digest: None, ..name.clone() };
     names.iter().map(bare).collect()
 }
 
@@ -163,7 +180,8 @@ fn push_blob(engine: &Engine, job: &BlobJob, report: &Mutex<PushReport>) -> Resu
             file.seek(SeekFrom::Start(offset))?;
             Ok(Box::new(file) as Box<dyn std::io::Read + Send>)
         };
-        let pushed = engine.registry().push_blob(place, &job.descriptor, &others, open);
+        let journal = Journal::of(store, place, &digest);
+        let pushed = engine.registry().push_blob(place, &job.descriptor, &others, &journal, open);
         let pushed = match pushed {
             Ok(pushed) => pushed,
             Err(error) => return Err(blame(engine, &digest, &error)?),
