@@ -45,7 +45,7 @@ fn on_small_disk(lab: &Lab, place: &Place, script: &str) -> Result<Told, Skip> {
 }
 
 /// Bytes that no compression makes smaller.
-fn noise(size: usize) -> Vec<u8> {
+pub(crate) fn noise(size: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {

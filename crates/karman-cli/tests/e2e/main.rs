@@ -16,6 +16,8 @@
 //! | `outputs` | every output, read by other tools |
 //! | `registry` | pulls from a real registry |
 //! | `push` | pushes to it, and accounts |
+//! | `registries` | TLS, client certificates, tokens, helpers, mirrors, rules of other programs |
+//! | `faulty` | pushes and pulls through a proxy that makes mistakes |
 //! | `fetch` | files by HTTP, git repositories |
 //! | `git` | git contexts in every form, agents |
 //! | `emulation` | programs of another architecture |
@@ -33,6 +35,7 @@ mod commands;
 mod crash;
 mod emulation;
 mod faults;
+mod faulty;
 mod fetch;
 mod full_disk;
 mod git;
@@ -40,7 +43,9 @@ mod inventory;
 mod lab;
 mod layout;
 mod outputs;
+mod proxy;
 mod push;
+mod registries;
 mod registry;
 mod repeat;
 mod resolver;
@@ -49,6 +54,7 @@ mod sbom;
 mod scene;
 mod server;
 mod shown;
+mod tokens;
 mod traceless;
 mod tree;
 mod trust;
@@ -62,7 +68,7 @@ use crate::lab::Lab;
 /// Tests of one module by name.
 type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
 
-const MODULES: [(&str, Tests); 18] = [
+const MODULES: [(&str, Tests); 20] = [
     ("repeat", repeat::TESTS),
     ("traceless", traceless::TESTS),
     ("crash", crash::TESTS),
@@ -71,6 +77,8 @@ const MODULES: [(&str, Tests); 18] = [
     ("outputs", outputs::TESTS),
     ("registry", registry::TESTS),
     ("push", push::TESTS),
+    ("registries", registries::TESTS),
+    ("faulty", faulty::TESTS),
     ("fetch", fetch::TESTS),
     ("git", git::TESTS),
     ("emulation", emulation::TESTS),

@@ -46,24 +46,27 @@ impl Drop for Registry {
 
 impl Registry {
     pub(crate) fn start(lab: &Lab, place: &Place, with_password: bool) -> Result<Self, Skip> {
-        let (program, skopeo) = (need("docker-registry")?, need("skopeo")?);
-        let storage = place.root().join("registry");
-        fs::create_dir(&storage).expect("a directory");
+        let skopeo = need("skopeo")?;
+        let auth = if with_password { htpasswd(place) } else { String::new() };
+        let registry = Self::empty(place, "", &auth)?;
+        let credentials = format!("{USER}:{PASSWORD}");
+        let more = if with_password { vec!["--dest-creds", &credentials] } else { Vec::new() };
+        registry.push(place, &skopeo, &lab.base_dir(), &more);
+        Ok(registry)
+    }
+
+    /// A registry without images. `http` is more of that section, `more` further sections.
+    pub(crate) fn empty(place: &Place, http: &str, more: &str) -> Result<Self, Skip> {
+        let program = need("docker-registry")?;
         let port = free_port();
-        let htpasswd = place.root().join("htpasswd");
-        fs::write(&htpasswd, format!("{USER}:{HASH}\n")).expect("passwords");
-        let auth = match with_password {
-            true => {
-                format!("auth:\n  htpasswd:\n    realm: e2e\n    path: {}\n", htpasswd.display())
-            }
-            false => String::new(),
-        };
+        let storage = place.root().join(format!("registry-{port}"));
+        fs::create_dir(&storage).expect("a directory");
         let text = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-             http:\n  addr: 127.0.0.1:{port}\n{auth}",
+             http:\n  addr: 127.0.0.1:{port}\n{http}{more}",
             storage.display()
         );
-        let config = place.root().join("registry.yml");
+        let config = place.root().join(format!("registry-{port}.yml"));
         fs::write(&config, text).expect("a configuration");
         let mut command = Command::new(program);
         command.arg("serve").arg(&config).env_clear().stdin(Stdio::null());
@@ -71,9 +74,6 @@ impl Registry {
         let registry = Self { child: child.expect("the registry starts"), port, storage };
         let up = wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
         assert!(up, "the registry answers");
-        let credentials = format!("{USER}:{PASSWORD}");
-        let more = if with_password { vec!["--dest-creds", &credentials] } else { Vec::new() };
-        registry.push(place, &skopeo, &lab.base_dir(), &more);
         Ok(registry)
     }
 
@@ -101,6 +101,13 @@ impl Registry {
         let hex = digest.trim_start_matches("sha256:");
         self.storage.join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
     }
+}
+
+/// The section of a registry that knows [`USER`].
+pub(crate) fn htpasswd(place: &Place) -> String {
+    let file = place.root().join("htpasswd");
+    fs::write(&file, format!("{USER}:{HASH}\n")).expect("passwords");
+    format!("auth:\n  htpasswd:\n    realm: e2e\n    path: {}\n", file.display())
 }
 
 fn from(place: &Place, image: &str) {
