@@ -97,7 +97,7 @@ pub(crate) const TEST_CRATE: &str = "karman-testing";
 pub(crate) const UNSAFE_CRATE: &str = "karman-sys";
 
 /// Packages in Cargo.lock, all platforms. Raise it on purpose, in the commit that needs it.
-pub(crate) const PACKAGE_BUDGET: usize = 297;
+pub(crate) const PACKAGE_BUDGET: usize = 300;
 
 /// Lines of a Rust file.
 pub(crate) const MAX_FILE_LINES: usize = 600;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
-use karman_control::SecretSource;
+use karman_control::{SecretSource, SshSource};
 use karman_diag::Diagnostic;
 
 use crate::error::{Problem, Step};
@@ -98,7 +98,7 @@ impl Planner<'_> {
 
     fn ssh(&mut self, ssh: &SshSpec) -> Step<()> {
         let id = if ssh.id.is_empty() { DEFAULT_AGENT } else { &ssh.id };
-        let socket = match ssh.paths.as_slice() {
+        let source = match ssh.paths.as_slice() {
             [] => {
                 let agent = self.facts.env.get(AGENT).filter(|v| !v.is_empty());
                 let missing = || {
@@ -107,25 +107,43 @@ impl Planner<'_> {
                         "start one with `eval $(ssh-agent)` and add your key with `ssh-add`",
                     )
                 };
-                PathBuf::from(agent.ok_or_else(missing)?)
+                self.agent_or_keys(id, &[PathBuf::from(agent.ok_or_else(missing)?)])?
             }
-            [one] => self.facts.cwd.join(one),
-            _ => return Err(Problem::usage(format!("ssh `{id}` takes one agent socket"))),
+            paths => self.agent_or_keys(id, paths)?,
         };
-        let shown = socket.display();
-        let meta = fs_err::metadata(&socket)
-            .map_err(|_| Problem::input(format!("ssh `{id}`: there is no socket `{shown}`")))?;
-        if !meta.file_type().is_socket() {
-            return Err(Problem::input_hint(
-                format!("ssh `{id}`: `{shown}` is not the socket of an agent"),
-                "key files are not read; add the key to an agent with `ssh-add`",
-            ));
-        }
-        match self.session.ssh.insert(id.to_owned(), socket.clone()) {
-            Some(other) if other != socket => Err(Problem::usage(format!(
-                "the ssh agent `{id}` has two different sockets in one build"
+        match self.session.ssh.insert(id.to_owned(), source.clone()) {
+            Some(other) if other != source => Err(Problem::usage(format!(
+                "the ssh agent `{id}` has two different sources in one build"
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// What the paths of `--ssh` are: one socket of an agent, or key files.
+    fn agent_or_keys(&self, id: &str, paths: &[PathBuf]) -> Step<SshSource> {
+        let mut keys = Vec::new();
+        for path in paths {
+            let path = self.facts.cwd.join(path);
+            let shown = path.display();
+            let kind = fs_err::metadata(&path).map(|meta| meta.file_type());
+            let kind = kind.map_err(|_| {
+                Problem::input(format!("ssh `{id}`: there is no socket or key file `{shown}`"))
+            })?;
+            if kind.is_socket() {
+                return match paths {
+                    [_] => Ok(SshSource::Agent(path)),
+                    _ => Err(Problem::usage_hint(
+                        format!("ssh `{id}`: `{shown}` is the socket of an agent, and not alone"),
+                        "give one socket, or key files only",
+                    )),
+                };
+            }
+            if !kind.is_file() {
+                let message = format!("ssh `{id}`: `{shown}` is neither a socket nor a key file");
+                return Err(Problem::input(message));
+            }
+            keys.push(path);
+        }
+        Ok(SshSource::Keys(keys))
     }
 }

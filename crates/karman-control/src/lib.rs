@@ -17,4 +17,4 @@ pub use event::{Event, EventSink, Stream, VertexStatus};
 pub use output::{
     Compression, CompressionKind, Export, OutputKind, OutputSpec, OutputSpecError, Push,
 };
-pub use session::{LocalDir, Proxies, SecretSource, Session};
+pub use session::{LocalDir, Proxies, SecretSource, Session, SshSource};

@@ -14,8 +14,8 @@ pub struct Session {
     pub layouts: BTreeMap<String, PathBuf>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// SSH agent sockets by id.
-    pub ssh: BTreeMap<String, PathBuf>,
+    /// SSH agents by id.
+    pub ssh: BTreeMap<String, SshSource>,
     /// The bundle that RUN steps see as their certificate authorities: the traceless CA.
     pub ca_bundle: Option<PathBuf>,
     /// Proxies that RUN steps see in their environment.
@@ -35,6 +35,15 @@ pub struct Session {
 pub struct LocalDir {
     /// Where it is on the host.
     pub path: PathBuf,
+}
+
+/// Who answers as an SSH agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SshSource {
+    /// The agent of the caller that listens on this socket.
+    Agent(PathBuf),
+    /// The engine itself, with the private keys in these files; they are read when a step needs them.
+    Keys(Vec<PathBuf>),
 }
 
 /// Where a secret's value comes from. The value itself is read when a step needs it.

@@ -1,4 +1,4 @@
-//! A Unix socket that passes every connection on to another one.
+//! A Unix socket that passes every connection on to another one, or has it answered here.
 //!
 //! An SSH agent answers its own user only (it compares credentials of the peer), and its socket's
 //! mode is not ours to change. A step of any user, in any user namespace, talks to a relay instead.
@@ -50,6 +50,19 @@ impl Relay {
     /// # Errors
     /// When the socket cannot be made. That `target` does not answer shows on a connection only.
     pub fn start(dir: &Path, target: &Path, access: Access) -> io::Result<Self> {
+        let target = target.to_owned();
+        // Whatever fails here is seen by the program as a closed connection.
+        Self::serve(dir, access, move |near| drop(pass_on(near.stream, &target, near.over)))
+    }
+
+    /// Listens in `dir`, where no relay may be yet, and lets `answer` have every connection.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub fn serve<F>(dir: &Path, access: Access, answer: F) -> io::Result<Self>
+    where
+        F: Fn(Connection<'_>) + Send + Sync + 'static,
+    {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = open(dir, flags, Mode::empty())?;
         // The address of a socket has 108 bytes at most; a store may lie deeper.
@@ -60,8 +73,8 @@ impl Relay {
         chmodat(&opened, NAME, Mode::from_raw_mode(access.mode), AtFlags::empty())?;
         listener.set_nonblocking(true)?;
         let over = Arc::new(AtomicBool::new(false));
-        let (theirs, target) = (Arc::clone(&over), target.to_owned());
-        let thread = std::thread::spawn(move || accept(&listener, &target, &theirs));
+        let theirs = Arc::clone(&over);
+        let thread = std::thread::spawn(move || accept(&listener, &answer, &theirs));
         Ok(Self { path: dir.join(NAME), over, thread: Some(thread) })
     }
 
@@ -83,7 +96,42 @@ impl Drop for Relay {
     }
 }
 
-fn accept(listener: &UnixListener, target: &Path, over: &Arc<AtomicBool>) {
+/// One connection to a relay. Reading ends, as at the end of input, when the relay is over.
+#[derive(Debug)]
+pub struct Connection<'a> {
+    stream: &'a UnixStream,
+    over: &'a AtomicBool,
+}
+
+impl io::Read for Connection<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match io::Read::read(&mut self.stream, buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.over.load(Ordering::SeqCst) {
+                        return Ok(0);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+impl io::Write for Connection<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut self.stream, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn accept<F>(listener: &UnixListener, answer: &F, over: &AtomicBool)
+where
+    F: Fn(Connection<'_>) + Sync,
+{
     let open = Arc::new(AtomicUsize::new(0));
     std::thread::scope(|scope| {
         while !over.load(Ordering::SeqCst) {
@@ -97,8 +145,10 @@ fn accept(listener: &UnixListener, target: &Path, over: &Arc<AtomicBool>) {
             }
             let open = Arc::clone(&open);
             scope.spawn(move || {
-                // Whatever fails here is seen by the program as a closed connection.
-                let _ = pass_on(&near, target, over);
+                let ready = near.set_nonblocking(false);
+                if ready.and_then(|()| near.set_read_timeout(Some(IDLE))).is_ok() {
+                    answer(Connection { stream: &near, over });
+                }
                 open.fetch_sub(1, Ordering::SeqCst);
             });
         }
@@ -107,10 +157,7 @@ fn accept(listener: &UnixListener, target: &Path, over: &Arc<AtomicBool>) {
 
 fn pass_on(near: &UnixStream, target: &Path, over: &AtomicBool) -> io::Result<()> {
     let far = UnixStream::connect(target)?;
-    for stream in [near, &far] {
-        stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(IDLE))?;
-    }
+    far.set_read_timeout(Some(IDLE))?;
     std::thread::scope(|scope| {
         let there = scope.spawn(|| one_way(near, &far, over));
         let back = one_way(&far, near, over);

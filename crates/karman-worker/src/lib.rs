@@ -6,6 +6,7 @@
 //! | [`Engine`] | opens a store, implements `Backend` |
 //! | `solve` | one solve: identities, keys, the solver's subject |
 //! | `cache` | the two cache keys and the records behind them |
+//! | `agent` | SSH agents: the caller's, or key files answered here |
 //! | `exec` | RUN: sandbox, mounts, users, borrowed things |
 //! | `files` | COPY, ADD, WORKDIR: file actions on a new layer |
 //! | `sources` | images, layouts, contexts, git, HTTP, debootstrap |
@@ -18,6 +19,7 @@
 //! | `transfer` | images to and from registries |
 //! | `running` | `karman run`: an image in the same sandbox |
 
+mod agent;
 mod cache;
 mod config;
 mod engine;

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use karman_build::{SecretSpec, SshSpec, TargetSpec};
-use karman_control::SecretSource;
+use karman_control::{SecretSource, SshSource};
 use karman_llb::{ExecOp, Network, Op};
 
 use crate::support::{Caller, inline};
@@ -70,26 +70,30 @@ fn one_id_is_one_secret() {
 }
 
 #[test]
-fn ssh_agents_are_sockets() {
+fn ssh_agents_are_sockets_or_key_files() {
     let ssh = |id: &str, paths: Vec<PathBuf>| TargetSpec {
         ssh: vec![SshSpec { id: id.to_owned(), paths }],
         ..base()
     };
     let mut caller = Caller::new().file("key", "x");
     assert!(caller.refused(&[ssh("", vec![])]).contains("`SSH_AUTH_SOCK` is not set"));
-    assert!(
-        caller.refused(&[ssh("", vec!["key".into()])]).contains("is not the socket of an agent")
-    );
-    assert!(caller.refused(&[ssh("", vec!["gone".into()])]).contains("no socket"));
+    assert!(caller.refused(&[ssh("", vec![".".into()])]).contains("neither a socket nor a key"));
+    assert!(caller.refused(&[ssh("", vec!["gone".into()])]).contains("no socket or key file"));
     let socket = caller.path("agent");
     let _listener = UnixListener::bind(&socket).expect("a socket");
     let mut caller = caller.env("SSH_AUTH_SOCK", &socket.to_string_lossy());
     caller.planned(&[
         ssh("", vec![]),
         TargetSpec { name: "u".into(), ..ssh("git", vec!["agent".into()]) },
+        TargetSpec { name: "v".into(), ..ssh("keys", vec!["key".into(), "key".into()]) },
     ]);
-    assert_eq!(caller.session.ssh["default"], socket);
-    assert_eq!(caller.session.ssh["git"], socket);
+    let agent = SshSource::Agent(socket);
+    assert_eq!(caller.session.ssh["default"], agent);
+    assert_eq!(caller.session.ssh["git"], agent);
+    let key = caller.path("key");
+    assert_eq!(caller.session.ssh["keys"], SshSource::Keys(vec![key.clone(), key]));
+    let mixed = ssh("git", vec!["key".into(), "agent".into()]);
+    assert!(caller.refused(&[mixed]).contains("is the socket of an agent, and not alone"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_store_of_a_newer_version_is_refused", a_store_of_a_newer_version_is_refused),
     ("a_broken_index_is_told", a_broken_index_is_told),
     ("an_interrupt_ends_everything_with_130", an_interrupt_ends_everything_with_130),
+    ("a_termination_ends_everything_with_130", a_termination_ends_everything_with_130),
     ("a_killed_build_leaves_no_process", a_killed_build_leaves_no_process),
 ];
 
@@ -137,11 +138,19 @@ fn sleeping(place: &Place, seed: u32) -> String {
 }
 
 fn an_interrupt_ends_everything_with_130(lab: &Lab) -> Tested {
+    ends_everything(lab, Signal::INT, 1)
+}
+
+fn a_termination_ends_everything_with_130(lab: &Lab) -> Tested {
+    ends_everything(lab, Signal::TERM, 3)
+}
+
+fn ends_everything(lab: &Lab, by: Signal, seed: u32) -> Tested {
     let place = lab.place()?;
-    let word = sleeping(&place, 1);
+    let word = sleeping(&place, seed);
     let child = spawn(&place, lab.build_args(&["-t", "x", "ctx"]));
     assert!(wait_for(|| !processes_with(&word).is_empty()), "the step starts");
-    signal(&child, Signal::INT);
+    signal(&child, by);
     let told = Told::of(&child.wait_with_output().expect("it ends"));
     assert_eq!(told.code, 130, "{}", told.err);
     assert!(wait_for(|| processes_with(&word).is_empty()), "{:?}", processes_with(&word));

@@ -17,6 +17,7 @@ pub(crate) const TESTS: Tests = &[
     ("submodules_are_fetched_unless_refused", submodules),
     ("repositories_of_sha256_are_contexts", sha256),
     ("the_agent_of_the_caller_is_gits", agent_for_git),
+    ("key_files_are_an_agent", key_files),
     ("agents_have_the_owner_and_mode_of_the_mount", agents_in_steps),
 ];
 
@@ -24,6 +25,12 @@ pub(crate) const TESTS: Tests = &[
 const SSH: &str = "#!/bin/sh\n\
     for last; do :; done\n\
     echo \"${SSH_AUTH_SOCK:-none} $*\" >> \"$HOME/ssh.log\"\n\
+    exec sh -c \"$last\"\n";
+/// Asks the agent for its keys and for a signature before that.
+const SIGNING_SSH: &str = "#!/bin/sh\n\
+    for last; do :; done\n\
+    cd \"$HOME\" && ssh-add -L > keys && echo data > data || exit 1\n\
+    ssh-keygen -q -Y sign -n test -f key.pub < data > signature || exit 1\n\
     exec sh -c \"$last\"\n";
 const GIT: [&str; 6] = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"];
 
@@ -179,6 +186,45 @@ fn agent_for_git(lab: &Lab) -> Tested {
     let log = fs::read_to_string(repository.place.home().join("ssh.log")).expect("a log");
     assert!(log.lines().all(|l| l.starts_with(&*socket.to_string_lossy())), "{log}");
     assert!(log.contains("StrictHostKeyChecking=accept-new"), "{log}");
+    Ok(())
+}
+
+fn key_files(lab: &Lab) -> Tested {
+    let keygen = need("ssh-keygen")?;
+    need("ssh-add")?;
+    for kind in [&["ed25519"][..], &["rsa", "-b", "2048"], &["ecdsa", "-b", "384"]] {
+        let repository = Repository::new(lab, "sha1")?;
+        let place = &repository.place;
+        place.write("bin/ssh", SIGNING_SSH);
+        let home = place.home();
+        let at = |name: &str| home.join(name).display().to_string();
+        let new = |name: &str, phrase: &str, more: &[&str]| {
+            let common = ["-q", "-N", phrase, "-C", "mine", "-f", &at(name), "-t"];
+            tool(place, &keygen, &[&common[..], kind, more].concat());
+            place.give(&home.join(name));
+        };
+        new("key", "", &[]);
+        let context = format!("git@git.example:{}", repository.path());
+        repository.built(lab, &context, &["--ssh", &format!("default={}", at("key"))], "f");
+        let public = fs::read_to_string(at("key.pub")).expect("the public key");
+        assert_eq!(fs::read_to_string(at("keys")).expect("what the agent has"), public);
+        let check = format!("ssh-keygen -Y check-novalidate -n test -s {} < data", at("signature"));
+        let script = format!("cd {} && {check}", home.display());
+        let told = tool(place, std::path::Path::new("/bin/sh"), &["-c", &script]);
+        assert!(told.out.contains("Good \"test\" signature"), "{kind:?}: {}", told.out);
+
+        new("locked", "a phrase", &[]);
+        let refused = |name: &str, words: &str, hint: &str| {
+            let ssh = format!("default={}", at(name));
+            let told = lab.build(place, &["--ssh", &ssh, &context]).is(3, words);
+            assert!(told.err.contains(hint), "{}", told.err);
+        };
+        refused("locked", "needs a passphrase", "ssh-add");
+        new("old", "", &["-m", "PEM"]);
+        if kind[0] != "ed25519" {
+            refused("old", "is not a private key in OpenSSH's format", "ssh-keygen -p -f");
+        }
+    }
     Ok(())
 }
 

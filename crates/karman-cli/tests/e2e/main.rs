@@ -19,6 +19,7 @@
 //! | `registries` | TLS, client certificates, tokens, helpers, mirrors, rules of other programs |
 //! | `faulty` | pushes and pulls through a proxy that makes mistakes |
 //! | `fetch` | files by HTTP, git repositories |
+//! | `hostile` | files and images that somebody else wrote |
 //! | `git` | git contexts in every form, agents |
 //! | `emulation` | programs of another architecture |
 //! | `rootless` | the same as an ordinary user |
@@ -39,6 +40,7 @@ mod faulty;
 mod fetch;
 mod full_disk;
 mod git;
+mod hostile;
 mod inventory;
 mod lab;
 mod layout;
@@ -68,7 +70,7 @@ use crate::lab::Lab;
 /// Tests of one module by name.
 type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
 
-const MODULES: [(&str, Tests); 20] = [
+const MODULES: &[(&str, Tests)] = &[
     ("repeat", repeat::TESTS),
     ("traceless", traceless::TESTS),
     ("crash", crash::TESTS),
@@ -81,6 +83,7 @@ const MODULES: [(&str, Tests); 20] = [
     ("faulty", faulty::TESTS),
     ("fetch", fetch::TESTS),
     ("git", git::TESTS),
+    ("hostile", hostile::TESTS),
     ("emulation", emulation::TESTS),
     ("rootless", rootless::TESTS),
     ("inventory", inventory::TESTS),
@@ -97,7 +100,7 @@ fn main() -> ExitCode {
     let lab = Lab::new();
     let mut trials = Vec::new();
     for (module, tests) in MODULES {
-        for (name, test) in tests {
+        for (name, test) in *tests {
             let lab = &lab;
             trials.push(Trial::new(format!("{module}::{name}"), move || test(lab)));
         }

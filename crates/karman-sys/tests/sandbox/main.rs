@@ -16,6 +16,8 @@ use karman_sys::identity::{EnterConfig, Identity, IdentityError, NoSubIdsReason,
 use crate::lab::Lab;
 
 const ENTER: &str = "KARMAN_SYS_TEST_ENTER";
+/// Makes this program wait for signals, for `processes`.
+const SIGNALLED: &str = "KARMAN_SYS_TEST_SIGNALLED";
 const USER: u32 = 54_321;
 
 enum Outcome {
@@ -26,6 +28,9 @@ type Test = fn(&Lab) -> Outcome;
 
 fn main() {
     karman_sys::reexec::dispatch();
+    if std::env::var_os(SIGNALLED).is_some() {
+        processes::wait_for_signals();
+    }
     let mode = std::env::var(ENTER).unwrap_or_default();
     let config = EnterConfig {
         argv: std::env::args_os().collect(),

@@ -1,15 +1,18 @@
 //! What a command may do, and how it starts and ends.
 
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use karman_sys::identity::{Identity, ProbeInput, probe};
 use karman_sys::sandbox::{ExitStatus, Network, Sandbox, Security, StartError, Streams};
+use karman_sys::signals::Cancellation;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::{Lab, fails, names, run, shell};
-use crate::{Outcome, Test};
+use crate::{Outcome, SIGNALLED, Test};
 
-pub(crate) const TESTS: [(&str, Test); 15] = [
+pub(crate) const TESTS: [(&str, Test); 16] = [
     ("runs_true", runs_true),
     ("reports_exit_codes_and_signals", reports_exit_codes_and_signals),
     ("paths_are_masked", paths_are_masked),
@@ -23,6 +26,7 @@ pub(crate) const TESTS: [(&str, Test); 15] = [
     ("missing_working_directory", missing_working_directory),
     ("seccomp_blocks_namespaces_and_mounts", seccomp_blocks_namespaces_and_mounts),
     ("signals_have_defaults", signals_have_defaults),
+    ("a_second_signal_ends_at_once", a_second_signal_ends_at_once),
     ("stdin_and_environment", stdin_and_environment),
     ("host_facts", host_facts),
 ];
@@ -176,6 +180,37 @@ fn seccomp_blocks_namespaces_and_mounts(lab: &Lab) -> Outcome {
         2,
         "{output}"
     );
+    Outcome::Passed
+}
+
+/// What the program does that `a_second_signal_ends_at_once` starts: it notices the first signal, and never ends.
+pub(crate) fn wait_for_signals() -> ! {
+    let cancellation = Cancellation::install().expect("handlers");
+    println!("ready");
+    while !cancellation.wait(Duration::from_secs(1)) {}
+    println!("cancelled");
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn a_second_signal_ends_at_once(_: &Lab) -> Outcome {
+    for (first, second, code) in
+        [(Signal::INT, Signal::INT, 130), (Signal::TERM, Signal::TERM, 143)]
+    {
+        let mut command = Command::new("/proc/self/exe");
+        let mut child = command.env(SIGNALLED, "1").stdout(Stdio::piped()).spawn().expect("starts");
+        let id = Pid::from_child(&child);
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut line = || lines.next().expect("a line").expect("text");
+        assert_eq!(line(), "ready");
+        kill_process(id, first).expect("signalled");
+        assert_eq!(line(), "cancelled");
+        // Within 200 ms both count as one Ctrl-C.
+        std::thread::sleep(Duration::from_millis(300));
+        kill_process(id, second).expect("signalled");
+        assert_eq!(child.wait().expect("ends").code(), Some(code));
+    }
     Outcome::Passed
 }
 

@@ -2,21 +2,21 @@
 
 use std::path::Path;
 
-use karman_content::TempDir;
 use karman_control::{Cause, SecretSource, Session, SolveError};
 use karman_llb::{ExecOp, Mount, MountKind, SecretEnv};
 use karman_snapshot::Active;
 use karman_sys::overlay::OverlayMount;
-use karman_sys::relay::{Access, Relay};
+use karman_sys::relay::Access;
 use karman_sys::sandbox;
 
 use super::ExecInputs;
 use super::borrowed::read_limited;
 use super::caches::Caches;
 use super::variables::Variables;
+use crate::agent::AgentSocket;
 use crate::cache::Chain;
 use crate::engine::Engine;
-use crate::error::{OrFail as _, store as store_error};
+use crate::error::OrFail as _;
 
 /// The largest secret, as in BuildKit (`maxSecretSize` is 500 KB).
 const MAX_SECRET: u64 = 500 * 1024;
@@ -31,8 +31,7 @@ pub(super) struct Mounts {
 #[derive(Default)]
 pub(super) struct Held {
     caches: Caches,
-    /// A relay ends before its directory goes.
-    relays: Vec<(Relay, TempDir)>,
+    agents: Vec<AgentSocket>,
     _scratch: Vec<Active>,
 }
 
@@ -148,11 +147,9 @@ impl Maker<'_> {
         let Some(agent) = self.session.ssh.get(id) else {
             return if optional { Ok(None) } else { Err(no_agent(self.session, id)) };
         };
-        let doing = format!("forward the SSH agent `{id}`");
-        let dir = self.engine.store().temp_dir("ssh").map_err(store_error)?;
-        let relay = Relay::start(dir.path(), agent, access).or_fail(Cause::Host, &doing)?;
-        let source = relay.path().to_owned();
-        self.held.relays.push((relay, dir));
+        let socket = AgentSocket::relayed(self.engine, id, agent, access)?;
+        let source = socket.path().to_owned();
+        self.held.agents.push(socket);
         Ok(Some(sandbox::MountKind::Bind { source, selector: None, readonly: false }))
     }
 }

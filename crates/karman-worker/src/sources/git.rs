@@ -12,7 +12,7 @@ use karman_oci::Digest;
 use karman_snapshot::{CopyOptions, Decision, View, copy};
 use karman_sys::fs::{Owner, Time};
 
-use super::git_program::{checked_run, program, remote};
+use super::git_program::{Remote, checked_run, program};
 use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::OrFail as _;
@@ -58,7 +58,8 @@ fn commit_of(engine: &Engine, git: &GitSource, session: &Session) -> Result<Stri
     }
     let wanted = if git.reference.is_empty() { "HEAD" } else { &git.reference };
     let peeled = format!("{wanted}^{{}}");
-    let run = remote(engine, Path::new("/"), git, session);
+    let remote = Remote::new(engine, git, session)?;
+    let run = remote.program(Path::new("/"));
     let output = checked_run(run.args(["ls-remote", "--", &git.url, wanted, &peeled]), git)?;
     let listing = String::from_utf8_lossy(&output.stdout).into_owned();
     let commit = choose(&listing, wanted).ok_or_else(|| {
@@ -144,7 +145,8 @@ fn checkout(
     let format = if commit.len() == 64 { "sha256" } else { "sha1" };
     let init = program(engine, temp).args(["init", "-q", "--object-format", format, "checkout"]);
     checked_run(init, git)?;
-    let here = |args: &[&str]| checked_run(remote(engine, &dir, git, session).args(args), git);
+    let remote = Remote::new(engine, git, session)?;
+    let here = |args: &[&str]| checked_run(remote.program(&dir).args(args), git);
     here(&["remote", "add", "origin", &git.url])?;
     let reference = if git.reference.is_empty() { "HEAD" } else { &git.reference };
     let shallow = here(&["fetch", "-q", "--depth=1", "--no-tags", "origin", commit]);

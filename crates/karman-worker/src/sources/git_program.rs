@@ -6,6 +6,7 @@ use karman_control::{Cause, SecretSource, Session, SolveError};
 use karman_llb::{GitSource, shown_remote};
 use karman_sys::program::{Output, Program};
 
+use crate::agent::AgentSocket;
 use crate::engine::Engine;
 use crate::exec::borrowed::read_limited;
 
@@ -34,13 +35,38 @@ pub(super) fn program(engine: &Engine, dir: &Path) -> Program {
     run
 }
 
-/// Git that talks to the remote: with the session's token for its host, and its SSH agent.
-pub(super) fn remote(engine: &Engine, dir: &Path, git: &GitSource, session: &Session) -> Program {
-    let mut run = program(engine, dir);
-    if let Some(socket) = session.ssh.get(AGENT) {
-        run = run.env("SSH_AUTH_SOCK", socket);
+/// What git borrows of the session to talk to a remote.
+pub(super) struct Remote<'a> {
+    engine: &'a Engine,
+    session: &'a Session,
+    url: &'a str,
+    agent: Option<AgentSocket>,
+}
+
+impl<'a> Remote<'a> {
+    /// Opens the session's agent where the remote is not reached by HTTP.
+    pub(super) fn new(
+        engine: &'a Engine,
+        git: &'a GitSource,
+        session: &'a Session,
+    ) -> Result<Self, SolveError> {
+        let source = session.ssh.get(AGENT).filter(|_| http_scope(&git.url).is_none());
+        let agent = source.map(|source| AgentSocket::open(engine, AGENT, source)).transpose()?;
+        Ok(Self { engine, session, url: &git.url, agent })
     }
-    if let Some((scope, host)) = http_scope(&git.url)
+
+    /// Git with the session's token for its host, and its SSH agent.
+    pub(super) fn program(&self, dir: &Path) -> Program {
+        let mut run = program(self.engine, dir);
+        if let Some(agent) = &self.agent {
+            run = run.env("SSH_AUTH_SOCK", agent.path());
+        }
+        with_token(run, self.url, self.session)
+    }
+}
+
+fn with_token(mut run: Program, url: &str, session: &Session) -> Program {
+    if let Some((scope, host)) = http_scope(url)
         && let Some(header) = header(session, host)
     {
         // In the environment and not in the arguments, which other users of the host can read;

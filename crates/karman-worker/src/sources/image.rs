@@ -122,7 +122,10 @@ fn resolved(
 pub(super) fn config_of(engine: &Engine, manifest: &Digest) -> Result<ImageConfig, SolveError> {
     let manifest: Manifest = read_document(engine.store(), manifest)?;
     if manifest.config.size > MAX_CONFIG {
-        return Err(SolveError::new(Cause::Fetch, "the image config is larger than any real one"));
+        let size = manifest.config.size;
+        let message =
+            format!("the image config has {size} bytes, and at most {MAX_CONFIG} are read");
+        return Err(SolveError::new(Cause::Fetch, message));
     }
     read_document(engine.store(), &manifest.config.digest)
 }
@@ -200,6 +203,13 @@ fn layer(
     get: &(dyn Fn(&Descriptor) -> Result<(), SolveError> + Sync),
 ) -> Result<SnapshotId, SolveError> {
     let store = engine.store();
+    // The descriptor goes into the manifests of what is built on this image.
+    let there = store.blob_size(&descriptor.digest).map_err(store_error)?;
+    if let Some(size) = there.filter(|size| *size != descriptor.size) {
+        let Descriptor { digest, size: said, .. } = descriptor;
+        let message = format!("layer {digest} has {size} bytes, and its manifest says {said}");
+        return Err(SolveError::new(Cause::Fetch, message));
+    }
     let origin = serde_json::to_vec(descriptor).or_fail(Cause::Engine, "write a descriptor")?;
     if store.get(LAYER_ORIGIN, diff_id.as_bytes()).map_err(store_error)?.is_none() {
         store.put(LAYER_ORIGIN, diff_id.as_bytes(), &origin).map_err(store_error)?;

@@ -51,11 +51,16 @@ pub(super) fn resolve(
     let manifest = opened.select(&top, platform).or_fail(Cause::Input, &doing)?;
     opened.import_blob(&manifest.digest, engine.store()).or_fail(Cause::Input, &doing)?;
     let parsed: karman_oci::Manifest =
-        crate::images::read_document(engine.store(), &manifest.digest)?;
+        crate::images::read_document(engine.store(), &manifest.digest).map_err(input)?;
     opened.import_blob(&parsed.config.digest, engine.store()).or_fail(Cause::Input, &doing)?;
-    let config = super::image::config_of(engine, &manifest.digest)?;
+    let config = super::image::config_of(engine, &manifest.digest).map_err(input)?;
     let source = OciLayoutSource { name: layout.name.clone(), manifest: Some(manifest.digest) };
     Ok(ResolvedImage { source: SourceOp::OciLayout(source), digest: top.digest, config })
+}
+
+/// What is wrong with a document came from the layout, through the store.
+fn input(error: SolveError) -> SolveError {
+    SolveError::new(Cause::Input, error.message)
 }
 
 pub(super) fn run(
