@@ -1,6 +1,6 @@
 //! Which owner claims which path.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use karman_oci::Digest;
 
@@ -26,20 +26,27 @@ pub(crate) enum Expected {
 
 /// All claims on a tree, by real path.
 #[derive(Debug, Default)]
-pub(crate) struct Claims(HashMap<String, Claim>);
+pub(crate) struct Claims {
+    claims: HashMap<String, Claim>,
+    /// Paths that several owners list.
+    shared: HashSet<String>,
+}
 
 impl Claims {
     pub(crate) fn get(&self, path: &str) -> Option<&Claim> {
-        self.0.get(path)
+        self.claims.get(path)
     }
 
     /// Claims a path for a Debian package. Of several claims one stays: that of `base-files`, else that of the first
     /// package by name; whatever order the lists are read in.
     pub(crate) fn dpkg(&mut self, path: String, package: &str, role: Role) {
         let origin = Origin::Dpkg { package: package.to_owned(), role };
-        let claim = self.0.entry(path);
+        let claim = self.claims.entry(path.clone());
         let claim = claim.or_insert_with(|| Claim { origin: origin.clone(), expected: None });
         let Origin::Dpkg { package: owner, .. } = &claim.origin else { return };
+        if package != owner {
+            self.shared.insert(path);
+        }
         let is_better =
             owner != BASE_PACKAGE && (package == BASE_PACKAGE || package < owner.as_str());
         if is_better || package == owner {
@@ -56,17 +63,27 @@ impl Claims {
         expected: Option<Expected>,
     ) {
         let origin = Origin::Python { distribution: distribution.to_owned(), role };
-        self.0.entry(path).or_insert(Claim { origin, expected });
+        self.claims.entry(path).or_insert(Claim { origin, expected });
+    }
+
+    /// Says that another owner lists a path too.
+    pub(crate) fn share(&mut self, path: String) {
+        self.shared.insert(path);
+    }
+
+    /// Whether several owners list a path: who has it depends on what else is installed.
+    pub(crate) fn is_shared(&self, path: &str) -> bool {
+        self.shared.contains(path)
     }
 
     /// Says what the bytes of a claimed path should be.
     pub(crate) fn expect(&mut self, path: &str, expected: Expected) {
-        if let Some(claim) = self.0.get_mut(path) {
+        if let Some(claim) = self.claims.get_mut(path) {
             claim.expected = Some(expected);
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Claim)> {
-        self.0.iter()
+        self.claims.iter()
     }
 }

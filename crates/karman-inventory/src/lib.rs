@@ -12,6 +12,7 @@
 //! | [`model`] | [`Inventory`] and its parts: plain data, versioned, the same bytes for the same image |
 //! | [`survey`] | names and databases of a root filesystem: who owns which path |
 //! | [`take`](mod@take) | the inventory itself: reads every file once |
+//! | [`unit`] | which paths belong together in every image |
 //! | [`audit`] | findings: leaks, what is missing, promises, surface |
 //! | [`sbom`] | bills of materials |
 //! | `dpkg`, `python` | the two databases of owners |
@@ -43,6 +44,7 @@ pub mod survey;
 mod system;
 pub mod take;
 pub mod tree;
+pub mod unit;
 
 pub use model::{
     Distribution, ElfFacts, ElfKind, Entry, EntryPoint, Inventory, Kind, Layer, Origin, Package,
@@ -51,3 +53,4 @@ pub use model::{
 pub use survey::Survey;
 pub use take::{NoSources, Sources, take};
 pub use tree::{Content, Node, Tree, TreeError, path_text};
+pub use unit::Units;

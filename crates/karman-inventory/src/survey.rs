@@ -118,6 +118,10 @@ impl Survey {
         self.claims.get(path)
     }
 
+    pub(crate) fn is_shared(&self, path: &str) -> bool {
+        self.claims.is_shared(path)
+    }
+
     /// The stage that this survey is of.
     pub fn stage(&self, name: &str) -> Stage {
         let mut libraries = BTreeMap::new();
@@ -157,7 +161,7 @@ impl Survey {
     }
 
     /// The owner of the source of `__pycache__/NAME.cpython-313.pyc`, or of the directory around it.
-    fn bytecode(&self, path: &str) -> Option<Origin> {
+    pub(crate) fn bytecode(&self, path: &str) -> Option<Origin> {
         let (dir, name) = path.rsplit_once('/')?;
         if name == "__pycache__" {
             return with_role(&self.claims.get(dir)?.origin, Role::Bytecode);

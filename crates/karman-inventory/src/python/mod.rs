@@ -26,7 +26,7 @@ pub(crate) fn read(
         let is_info = node.path.ends_with(".dist-info") && is_dir;
         let is_egg = node.path.ends_with(".egg-info") && (is_dir || node.kind == Kind::File);
         if (is_info || is_egg)
-            && let Some(distribution) = distribution(access, claims, node)?
+            && let Some(distribution) = distribution(access, claims, node, &found)?
         {
             found.push(distribution);
         }
@@ -38,6 +38,7 @@ fn distribution(
     access: &Access<'_>,
     claims: &mut Claims,
     node: &Node,
+    before: &[Distribution],
 ) -> Result<Option<Distribution>, TreeError> {
     let dir = node.path.as_str();
     let file = match (node.kind, dir.ends_with(".egg-info")) {
@@ -62,14 +63,22 @@ fn distribution(
         return Ok(Some(distribution));
     }
     let record = access.read(&format!("{dir}/RECORD"), MAX_RECORD)?.unwrap_or_default();
-    claim(access, claims, &distribution, &record);
+    claim(access, claims, &distribution, &record, before);
     Ok(Some(distribution))
 }
 
 /// Claims what the record names, the directories that hold it, and what else is in the directory of metadata.
-fn claim(access: &Access<'_>, claims: &mut Claims, distribution: &Distribution, record: &[u8]) {
+fn claim(
+    access: &Access<'_>,
+    claims: &mut Claims,
+    distribution: &Distribution,
+    record: &[u8],
+    before: &[Distribution],
+) {
     let name = distribution.name.as_str();
-    let site = distribution.location.rsplit_once('/').map_or("", |(site, _)| site);
+    let site = site(distribution);
+    // What is vendored inside another distribution has a place of its own and is listed by both.
+    let lists_too = |owner: &str| before.iter().any(|d| d.name == owner && self::site(d) == site);
     for (path, digest) in record::parse(record) {
         let full = if path.starts_with('/') { path } else { format!("{site}/{path}") };
         let place = access.links.place(&clean(&full));
@@ -79,12 +88,24 @@ fn claim(access: &Access<'_>, claims: &mut Claims, distribution: &Distribution, 
             dir = dir.rsplit_once('/').map_or("", |(dir, _)| dir);
         }
         let role = if place.ends_with(".pyc") { Role::Bytecode } else { Role::Listed };
+        if let Some(Origin::Python { distribution: owner, .. }) =
+            claims.get(&place).map(|c| &c.origin)
+            && owner != name
+            && lists_too(owner)
+        {
+            claims.share(place.clone());
+        }
         claims.python(place, name, role, digest.map(Expected::Sha256));
     }
     claims.python(distribution.location.clone(), name, Role::Metadata, None);
     for (_, node) in access.children(&distribution.location) {
         claims.python(node.path.clone(), name, Role::Metadata, None);
     }
+}
+
+/// The directory that a distribution is installed into.
+fn site(distribution: &Distribution) -> &str {
+    distribution.location.rsplit_once('/').map_or("", |(site, _)| site)
 }
 
 /// A name as PyPI compares it: lower case, runs of `-`, `_` and `.` as one hyphen (PEP 503).
