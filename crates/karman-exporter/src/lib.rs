@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`tarball`] | canonical tar writer, tar reader |
 //! | [`layer`] | layer snapshot → blob; a blob in another compression |
+//! | [`layering`] | a final tree cut into layers along packages |
 //! | [`unpack`] | layer blob → layer snapshot; archives for `ADD` |
 //! | [`image`] | config, manifest and index over layers |
 //! | [`export`] | OCI layouts, docker archives, root filesystems as files or as a tar |
@@ -18,6 +19,7 @@ pub mod decompress;
 pub mod export;
 pub mod image;
 pub mod layer;
+pub mod layering;
 pub mod layout;
 pub mod tarball;
 mod time;

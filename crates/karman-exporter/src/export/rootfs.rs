@@ -132,7 +132,7 @@ fn refuse_conflicts(systems: &[Rootfs<'_>]) -> Result<BTreeSet<Vec<u8>>, ExportE
 }
 
 fn put(place: &mut Place<'_>, item: Item) -> Result<(), UnpackError> {
-    let Item { path, what, stat, xattrs } = item;
+    let Item { path, what, stat, xattrs, .. } = item;
     let mut bytes: &[u8] = &[];
     let mut open = None;
     let kind = match &what {

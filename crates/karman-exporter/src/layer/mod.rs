@@ -13,7 +13,7 @@ mod gzip;
 mod write;
 
 pub use encode::{Encoded, LayerEncoder};
-pub(crate) use write::{Below, write_entries};
+pub(crate) use write::{Below, finish, special, write_entries};
 pub use write::{Counts, LayerBlob, LayerOptions, recompress, write_layer};
 
 use std::io;

@@ -102,7 +102,7 @@ pub fn recompress(
     Ok(blob)
 }
 
-fn finish(
+pub(crate) fn finish(
     encoder: LayerEncoder,
     options: &LayerOptions<'_>,
     counts: Counts,
@@ -205,7 +205,8 @@ fn meta(item: &Item, mtime: i64) -> Meta {
     Meta { mode, uid: stat.uid, gid: stat.gid, mtime, xattrs: xattrs.collect() }
 }
 
-fn special(stat: &Stat) -> Kind<'static> {
+/// A device or a pipe.
+pub(crate) fn special(stat: &Stat) -> Kind<'static> {
     let (major, minor) = (rustix::fs::major(stat.rdev), rustix::fs::minor(stat.rdev));
     match stat.kind() {
         karman_sys::fs::FileKind::Fifo => Kind::Fifo,

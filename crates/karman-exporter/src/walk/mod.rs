@@ -5,6 +5,7 @@
 //! [`BATCHES`] × ([`BATCH_BYTES`] + [`INLINE`]) bytes.
 
 mod frame;
+mod list;
 mod load;
 mod tree;
 
@@ -16,7 +17,8 @@ use std::thread;
 
 use karman_sys::fs::{Dir, FileKind, FsError, Stat, Xattrs};
 
-pub(crate) use tree::is_opaque;
+pub(crate) use list::{Listed, ListedKind, list_merged};
+pub(crate) use tree::{is_opaque, open_path};
 
 /// Files up to this size are read into memory ahead; larger ones are only opened.
 pub(crate) const INLINE: u64 = 1 << 20;
@@ -72,6 +74,8 @@ pub(crate) struct Item {
     pub(crate) what: What,
     pub(crate) stat: Stat,
     pub(crate) xattrs: Xattrs,
+    /// Index of the layer it is from, topmost 0.
+    pub(crate) layer: usize,
 }
 
 #[derive(Debug)]

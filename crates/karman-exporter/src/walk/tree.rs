@@ -41,7 +41,7 @@ impl<'a> Tree<'a> {
             if opaque && mode == Mode::Layer {
                 let stat = dir.stat_self().map_err(file_error(b""))?;
                 let (path, xattrs) = (Vec::new(), Vec::new());
-                tree.pending = Some(Item { path, what: What::Opaque, stat, xattrs });
+                tree.pending = Some(Item { path, what: What::Opaque, stat, xattrs, layer: index });
             }
             levels.push((index, dir));
             if opaque {
@@ -86,19 +86,21 @@ impl<'a> Tree<'a> {
                 break;
             }
         }
-        let top = &levels[0].1;
+        let (layer, top) = (levels[0].0, &levels[0].1);
         let stat = top.stat_self().map_err(file_error(&path))?;
         let xattrs = fd_xattrs(top).map_err(file_error(&path))?;
         if opaque && self.mode == Mode::Layer {
             let path = path.clone();
-            self.pending = Some(Item { path, what: What::Opaque, stat, xattrs: Vec::new() });
+            let (what, xattrs) = (What::Opaque, Vec::new());
+            self.pending = Some(Item { path, what, stat, xattrs, layer });
         }
         self.push(path.clone(), levels)?;
-        Ok(Some(Item { path, what: What::Dir, stat, xattrs }))
+        Ok(Some(Item { path, what: What::Dir, stat, xattrs, layer }))
     }
 
     fn leaf(&mut self, node: &Node, path: Vec<u8>) -> Result<Option<Item>, WalkError> {
         let level = self.level(node.at[0])?;
+        let layer = level.layer;
         let stat = level.dir.stat(&node.name).map_err(file_error(&path))?;
         let what = match stat.kind() {
             FileKind::Socket => return Ok(None),
@@ -118,7 +120,7 @@ impl<'a> Tree<'a> {
             }
             _ => What::File(Data::Later(level.dir)),
         };
-        Ok(Some(Item { path, what, stat, xattrs: Vec::new() }))
+        Ok(Some(Item { path, what, stat, xattrs: Vec::new(), layer }))
     }
 
     fn push(&mut self, path: Vec<u8>, levels: Vec<(usize, Dir)>) -> Result<(), WalkError> {
@@ -151,7 +153,7 @@ impl<'a> Tree<'a> {
 }
 
 /// Opens a directory by its path in a tree, through no symbolic link, however long the path is.
-fn open_path(root: &Dir, path: &[u8]) -> Result<Dir, FsError> {
+pub(crate) fn open_path(root: &Dir, path: &[u8]) -> Result<Dir, FsError> {
     let mut rest = path;
     let mut dir: Option<Dir> = None;
     while rest.len() > MAX_PIECE {
