@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use karman_control::{Export, ImageResult, OutputKind, TargetResult};
+use karman_control::{Export, ImageResult, Layering, OutputKind, PackageLayers, TargetResult};
 use karman_diag::Diagnostic;
 use karman_dockerfile::check::{VIOLATION, of_syntax};
 use karman_dockerfile::lower::{Lowered, Options, go_bool, lower};
@@ -216,7 +216,11 @@ impl Planner<'_> {
 
     fn placed(&self, export: &Export) -> Export {
         let dest = export.dest.as_ref().map(|dest| self.facts.cwd.join(dest));
-        Export { dest, ..export.clone() }
+        let mut layering = export.layering.clone();
+        if let Layering::Packages(PackageLayers { plan: Some(plan), .. }) = &mut layering {
+            *plan = self.facts.cwd.join(&*plan);
+        }
+        Export { dest, layering, ..export.clone() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use karman_llb::{Graph, SourceOp, VertexDigest};
 use karman_oci::{Descriptor, Digest, ImageConfig, Platform};
 
-use crate::{Annotation, EventSink, Export, Session, SolveError};
+use crate::{Annotation, EventSink, Export, LayerPlan, Session, SolveError};
 
 /// A graph with what is wanted of it.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +58,8 @@ pub struct SolveResponse {
     pub configs: BTreeMap<String, Digest>,
     /// Targets that failed, with [`SolveRequest::keep_going`]; nothing of them was exported or tagged.
     pub failed: BTreeMap<String, SolveError>,
+    /// Where an output has layers along packages: what they are.
+    pub layers: Option<LayerPlan>,
 }
 
 /// An image resolved before the graph is made.

@@ -7,6 +7,7 @@ mod annotation;
 mod backend;
 mod error;
 mod event;
+mod layers;
 mod output;
 mod session;
 
@@ -14,7 +15,9 @@ pub use annotation::{Annotation, AnnotationError, AnnotationScope};
 pub use backend::{Backend, ImageResult, ResolvedImage, SolveRequest, SolveResponse, TargetResult};
 pub use error::{Cause, SolveError};
 pub use event::{Event, EventSink, Stream, VertexStatus};
+pub use layers::{LayerPlan, PlannedImage, PlannedLayer};
 pub use output::{
-    Compression, CompressionKind, Export, OutputKind, OutputSpec, OutputSpecError, Push,
+    Compression, CompressionKind, DEFAULT_LAYER_BUDGET, Export, Layering, MAX_LAYER_BUDGET,
+    OutputKind, OutputSpec, OutputSpecError, PackageLayers, Push,
 };
 pub use session::{LocalDir, Proxies, SecretSource, Session, SshSource};

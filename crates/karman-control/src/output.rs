@@ -43,6 +43,38 @@ pub struct Compression {
     pub level: Option<i32>,
 }
 
+/// How the final tree of an image becomes layers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Layering {
+    /// One layer for each step that wrote something.
+    #[default]
+    Steps,
+    /// Along packages, so that images share them.
+    Packages(PackageLayers),
+}
+
+/// How layers along packages are made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PackageLayers {
+    /// The most layers of an image.
+    pub budget: usize,
+    /// The file with the plan; without one the images of a run are planned together.
+    pub plan: Option<PathBuf>,
+}
+
+impl Default for PackageLayers {
+    fn default() -> Self {
+        Self { budget: DEFAULT_LAYER_BUDGET, plan: None }
+    }
+}
+
+/// Layers of an image where nothing else is asked for.
+pub const DEFAULT_LAYER_BUDGET: usize = 64;
+/// The most layers an image may have: Docker does not mount more.
+pub const MAX_LAYER_BUDGET: usize = 127;
+/// The least that makes sense: some for packages, some for what the steps wrote.
+const MIN_LAYER_BUDGET: usize = 4;
+
 /// How an image goes to the registries that its names say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Push {
@@ -79,6 +111,8 @@ pub struct Export {
     pub push: Push,
     /// Names given to the image, besides the target's tags.
     pub names: Vec<String>,
+    /// How layers are cut.
+    pub layering: Layering,
     /// Layer compression.
     pub compression: Compression,
     /// Whether layers that exist in another compression are made again.
@@ -186,6 +220,7 @@ impl OutputSpec {
             archive: true,
             push: Push::No,
             names: Vec::new(),
+            layering: Layering::Steps,
             compression: Compression::default(),
             force_compression: false,
             rewrite_timestamp: false,
@@ -196,10 +231,42 @@ impl OutputSpec {
         for (name, value) in &self.attributes {
             self.attribute(&mut export, name, value)?;
         }
+        export.layering = self.layering()?;
         match (self.kind, &self.dest) {
             (OutputKind::Local, None) => Err(OutputSpecError::NoDestination("local")),
             _ => Ok(export),
         }
+    }
+
+    fn is_image(&self) -> bool {
+        matches!(self.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image)
+    }
+
+    /// The attributes of layers along packages mean nothing without `layering=packages`.
+    fn layering(&self) -> Result<Layering, OutputSpecError> {
+        let get = |name: &str| self.attributes.get(name).map(String::as_str);
+        let bad = |name: &str, want| {
+            let value = get(name).unwrap_or_default().to_owned();
+            OutputSpecError::BadValue { name: name.to_owned(), value, want }
+        };
+        match get("layering") {
+            Some("packages") => {}
+            None | Some("steps") => {
+                let given = ["layer-budget", "layer-plan"].into_iter().find(|n| get(n).is_some());
+                let refuse = |name| Err(bad(name, "it needs layering=packages"));
+                return given.map_or(Ok(Layering::Steps), refuse);
+            }
+            Some(_) => return Err(bad("layering", "want steps or packages")),
+        }
+        let mut layers = PackageLayers::default();
+        if let Some(text) = get("layer-budget") {
+            let budget = text.parse().ok();
+            let is_in = |n: &usize| (MIN_LAYER_BUDGET..=MAX_LAYER_BUDGET).contains(n);
+            let want = "want a number from 4 to 127";
+            layers.budget = budget.filter(is_in).ok_or_else(|| bad("layer-budget", want))?;
+        }
+        layers.plan = get("layer-plan").filter(|p| !p.is_empty()).map(PathBuf::from);
+        Ok(Layering::Packages(layers))
     }
 
     fn attribute(&self, e: &mut Export, name: &str, value: &str) -> Result<(), OutputSpecError> {
@@ -213,6 +280,7 @@ impl OutputSpec {
             "tar" if matches!(self.kind, OutputKind::Oci | OutputKind::Docker) => {
                 e.archive = flag()?
             }
+            "layering" | "layer-budget" | "layer-plan" if self.is_image() => {}
             "name" => e.names = value.split(',').map(|n| n.trim().to_owned()).collect(),
             "compression" => {
                 e.compression.kind = match value {
@@ -314,10 +382,30 @@ mod tests {
     }
 
     #[test]
+    fn layers_are_cut_along_packages_on_request() {
+        let layering =
+            |text: &str| OutputSpec::parse(text).and_then(|s| s.bind()).map(|e| e.layering);
+        assert_eq!(layering("type=oci,layering=steps"), Ok(Layering::Steps));
+        let default = Layering::Packages(PackageLayers { budget: 64, plan: None });
+        assert_eq!(layering("type=image,layering=packages,layer-plan="), Ok(default));
+        let full = layering("type=registry,layering=packages,layer-budget=127,layer-plan=l.json");
+        let plan = Some(PathBuf::from("l.json"));
+        assert_eq!(full, Ok(Layering::Packages(PackageLayers { budget: 127, plan })));
+    }
+
+    #[test]
     fn wrong_specs_are_refused() {
-        for text in
-            ["dest=x", "type=zip", "type=oci,x", "type=oci,foo=1", "type=oci,compression=lz4"]
-        {
+        for text in [
+            "dest=x",
+            "type=zip",
+            "type=oci,x",
+            "type=oci,foo=1",
+            "type=oci,compression=lz4",
+            "type=oci,layering=files",
+            "type=oci,layering=packages,layer-budget=128",
+            "type=oci,layer-plan=x",
+            "type=tar,layering=packages",
+        ] {
             assert!(OutputSpec::parse(text).and_then(|s| s.bind()).is_err(), "{text}");
         }
         assert!(OutputSpec::parse("type=local").and_then(|s| s.bind()).is_err());

@@ -12,6 +12,7 @@
 //! | `sources` | images, layouts, contexts, git, HTTP, debootstrap |
 //! | `images` | images by name in the local store |
 //! | `export` | from layers to blobs, manifests and outputs |
+//! | `layering` | layers along packages, planned over all images of a run |
 //! | `made_by` | which step made a layer, for inventories |
 //! | `inventory` | images of any place, read for their inventory |
 //! | `usage` | what the store holds, and pruning it |
@@ -29,6 +30,7 @@ mod export;
 mod files;
 mod images;
 mod inventory;
+mod layering;
 mod layers;
 mod made_by;
 mod running;
@@ -42,6 +44,7 @@ pub use config::{CommandRunner, Config};
 pub use engine::Engine;
 pub use images::{ImageDetails, LocalImage};
 pub use inventory::{AuditOptions, Gate, ImageSpec, Inspected};
+pub use layering::{Relayer, Relayered, RelayeredImage};
 pub use running::RunRequest;
 pub use transfer::{Pulled, PushItem, PushReport};
 pub use usage::{PruneFilter, Pruned, RowFilter, SpaceLimits, UsageRow};

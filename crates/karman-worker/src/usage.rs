@@ -360,6 +360,8 @@ impl Engine {
                 live.blobs.extend(manifest.layers.iter().map(|l| l.digest));
                 let config: karman_oci::ImageConfig =
                     read_document(store, &manifest.config.digest)?;
+                let steps = crate::layering::steps_of(self, &descriptor.digest)?;
+                live.layers.extend(steps.into_iter().flat_map(|steps| steps.chain));
                 for diff_id in &config.rootfs.diff_ids {
                     live.layers.extend(by_diff_id(store, self.snapshots(), diff_id)?);
                 }

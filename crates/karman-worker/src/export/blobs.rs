@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use karman_control::{
-    Cause, Compression, CompressionKind, Export, OutputKind, SolveError, SolveRequest,
+    Cause, Compression, CompressionKind, Export, Layering, OutputKind, SolveError, SolveRequest,
 };
 use karman_exporter::TimePolicy;
 use karman_exporter::layer::{LayerOptions, recompress, write_layer};
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
+use crate::layering::LayerTimes;
 use crate::layers::{diff_id_of, name_layer, windows_of};
 use crate::solve::locked;
 use crate::sources::LAYER_ORIGIN;
@@ -63,6 +64,16 @@ impl LayerRecipe {
         Some(Self { compression, force: true, epoch, clamp_later })
     }
 
+    /// Compression and level.
+    pub(crate) fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Which times entries get.
+    pub(crate) fn times(&self) -> LayerTimes {
+        LayerTimes { epoch: self.epoch, clamp_later: self.clamp_later }
+    }
+
     fn key(&self, id: &SnapshotId) -> String {
         let Compression { kind, level } = self.compression;
         format!("{id} {kind:?} {level:?} {} {} {}", self.force, self.epoch, self.clamp_later)
@@ -92,6 +103,7 @@ impl Compressor {
         let shared = Arc::new(Shared::default());
         let is_image = |e: &&Export| {
             matches!(e.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image)
+                && e.layering == Layering::Steps
         };
         let mut recipes: Vec<LayerRecipe> = Vec::new();
         let mut wanted = BTreeSet::new();

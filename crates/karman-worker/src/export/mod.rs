@@ -12,19 +12,20 @@ mod write;
 use std::collections::BTreeMap;
 
 use karman_control::{
-    Annotation, AnnotationScope, Cause, Event, Export, ImageResult, OutputKind, SolveError,
-    SolveRequest, SolveResponse, TargetResult, VertexStatus,
+    Annotation, AnnotationScope, Cause, Event, Export, ImageResult, Layering, OutputKind,
+    SolveError, SolveRequest, SolveResponse, TargetResult, VertexStatus,
 };
 use karman_exporter::image::{ImageLayer, ImageOptions, StoredImage, assemble, assemble_index};
 use karman_llb::VertexDigest;
 use karman_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference};
 
-pub(crate) use blobs::Compressor;
-use blobs::LayerRecipe;
+pub(crate) use blobs::{Blob, Compressor, LayerRecipe};
 pub(crate) use shipped::is_as_shipped;
+pub(crate) use write::write_images;
 
 use crate::cache::Chain;
 use crate::error::OrFail as _;
+use crate::layering::{Cuts, Steps, Wanted, remember_steps};
 use crate::solve::{Output, Scene};
 
 /// An output whose blobs exist and which nobody sees yet.
@@ -43,12 +44,13 @@ pub(crate) fn export_all(
     request: &SolveRequest,
     outputs: &BTreeMap<VertexDigest, Output>,
     compressor: &Compressor,
+    cuts: &Cuts,
 ) -> Result<SolveResponse, SolveError> {
     let mut response = SolveResponse::default();
     let mut prepared = Vec::new();
     for target in &request.targets {
         for export in &target.exports {
-            let stage = Stage { scene, request, outputs, compressor };
+            let stage = Stage { scene, request, outputs, compressor, cuts };
             let vertex = export_vertex(target, export);
             scene
                 .started(vertex, &format!("[{}] exporting to {}", target.name, label(export.kind)));
@@ -105,6 +107,58 @@ struct Stage<'a> {
     request: &'a SolveRequest,
     outputs: &'a BTreeMap<VertexDigest, Output>,
     compressor: &'a Compressor,
+    cuts: &'a Cuts,
+}
+
+/// Plans the layers of all outputs that are cut along packages, as far as they were built.
+pub(crate) fn plan_layers<'t>(
+    scene: &Scene<'_>,
+    targets: impl Iterator<Item = &'t TargetResult>,
+    epoch: Option<i64>,
+    outputs: &BTreeMap<VertexDigest, Output>,
+) -> Result<Cuts, SolveError> {
+    let wanted = targets.flat_map(|target| {
+        let images = target.exports.iter().flat_map(|e| target.images.iter().map(move |i| (e, i)));
+        images.filter_map(|(export, image)| {
+            wanted(&target.name, export, image, epoch, chain_of(image, outputs))
+        })
+    });
+    let wanted: Vec<Wanted> = wanted.collect();
+    if wanted.is_empty() {
+        return Ok(Cuts::default());
+    }
+    let vertex = VertexDigest(Digest::sha256_of(b"plan layers"));
+    scene.started(vertex, "planning layers along packages");
+    let cuts = Cuts::of(scene.engine, wanted);
+    let status = match &cuts {
+        Ok(_) => VertexStatus::Done,
+        Err(error) => VertexStatus::Failed(error.message.clone()),
+    };
+    scene.ended(vertex, status);
+    cuts
+}
+
+/// An output whose layers are cut along packages; nothing for others.
+fn wanted(
+    name: &str,
+    export: &Export,
+    image: &ImageResult,
+    epoch: Option<i64>,
+    chain: Chain,
+) -> Option<Wanted> {
+    let Layering::Packages(layers) = &export.layering else { return None };
+    Some(Wanted {
+        name: name.to_owned(),
+        platform: image.platform.clone(),
+        chain,
+        recipe: LayerRecipe::of(export, epoch),
+        layers: layers.clone(),
+    })
+}
+
+fn chain_of(image: &ImageResult, outputs: &BTreeMap<VertexDigest, Output>) -> Chain {
+    let output = image.root.and_then(|root| outputs.get(&root));
+    output.and_then(Output::chain).cloned().unwrap_or_default()
 }
 
 impl Stage<'_> {
@@ -115,7 +169,7 @@ impl Stage<'_> {
         vertex: VertexDigest,
         response: &mut SolveResponse,
     ) -> Result<Prepared<'t>, SolveError> {
-        let chains: Vec<Chain> = target.images.iter().map(|i| self.chain(i)).collect();
+        let chains: Vec<Chain> = target.images.iter().map(|i| chain_of(i, self.outputs)).collect();
         let names = names(target, export)?;
         let is_image =
             matches!(export.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image);
@@ -135,11 +189,6 @@ impl Stage<'_> {
         Ok(Prepared { target, export, top, names, chains })
     }
 
-    fn chain(&self, image: &ImageResult) -> Chain {
-        let output = image.root.and_then(|root| self.outputs.get(&root));
-        output.and_then(Output::chain).cloned().unwrap_or_default()
-    }
-
     /// Makes one platform's image in the store.
     fn image(
         &self,
@@ -150,30 +199,55 @@ impl Stage<'_> {
         vertex: VertexDigest,
     ) -> Result<StoredImage, SolveError> {
         let engine = self.scene.engine;
-        let recipe = LayerRecipe::of(export, self.request.epoch);
-        let mut layers = Vec::new();
-        for (at, id) in chain.iter().enumerate() {
-            let blob = self.compressor.blob(engine, id, &recipe)?;
-            let (at, total) = (at as u64 + 1, chain.len() as u64);
-            (self.scene.events)(Event::Progress {
-                vertex,
-                id: "exporting layers".to_owned(),
-                current: at,
-                total,
-                at: self.scene.begun.elapsed(),
-                done: at == total,
-            });
-            layers.push(ImageLayer { descriptor: blob.descriptor, diff_id: blob.diff_id });
-        }
         let mut config = image.config.clone();
-        complete_history(&mut config, layers.len());
+        complete_history(&mut config, chain.len());
+        let steps = Steps { chain: chain.clone(), history: config.history.clone() };
+        let cut = wanted(&target.name, export, image, self.request.epoch, chain.clone());
+        let layers = match &cut {
+            Some(cut) => {
+                let on_layer = |current, total| self.progress(vertex, current, total);
+                self.cuts.layers(self.scene.engine, cut, &mut config, &on_layer)?
+            }
+            None => self.step_layers(export, chain, vertex)?,
+        };
         let platform = Some(&image.platform);
         let options = self.options(export, target, AnnotationScope::Manifest, platform);
         let mut stored = assemble(config, &layers, &options, engine.store())
             .or_fail(Cause::Engine, "store the image")?;
         let entry = annotations(export, target, AnnotationScope::ManifestDescriptor, platform);
         stored.manifest.annotations.extend(entry);
+        if cut.is_some() {
+            remember_steps(self.scene.engine, &stored.manifest.digest, &steps)?;
+        }
         Ok(stored)
+    }
+
+    /// One layer for each step.
+    fn step_layers(
+        &self,
+        export: &Export,
+        chain: &Chain,
+        vertex: VertexDigest,
+    ) -> Result<Vec<ImageLayer>, SolveError> {
+        let recipe = LayerRecipe::of(export, self.request.epoch);
+        let mut layers = Vec::new();
+        for (at, id) in chain.iter().enumerate() {
+            let blob = self.compressor.blob(self.scene.engine, id, &recipe)?;
+            self.progress(vertex, at + 1, chain.len());
+            layers.push(ImageLayer { descriptor: blob.descriptor, diff_id: blob.diff_id });
+        }
+        Ok(layers)
+    }
+
+    fn progress(&self, vertex: VertexDigest, current: usize, total: usize) {
+        (self.scene.events)(Event::Progress {
+            vertex,
+            id: "exporting layers".to_owned(),
+            current: current as u64,
+            total: total as u64,
+            at: self.scene.begun.elapsed(),
+            done: current == total,
+        });
     }
 
     /// How documents are written: annotations exist in OCI's only.
@@ -234,7 +308,7 @@ fn names(target: &TargetResult, export: &Export) -> Result<Vec<Reference>, Solve
 }
 
 /// Gives layers of a base without history an entry each, so that entries and layers agree.
-fn complete_history(config: &mut ImageConfig, layers: usize) {
+pub(crate) fn complete_history(config: &mut ImageConfig, layers: usize) {
     let told = config.history.iter().filter(|h| !h.empty_layer).count();
     if config.history.is_empty() || told >= layers {
         return;

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use karman_control::{Cause, OutputKind, SolveError};
+use karman_content::Store;
+use karman_control::{Cause, Export, OutputKind, SolveError};
 use karman_exporter::TimePolicy;
 use karman_exporter::export::{
     ArchiveKind, ExportError, Named, Rootfs, export_local, export_tar, write_archive, write_file,
@@ -34,22 +35,31 @@ fn tag(scene: &Scene<'_>, one: &Prepared<'_>) -> Result<(), SolveError> {
 
 fn archive(scene: &Scene<'_>, one: &Prepared<'_>) -> Result<(), SolveError> {
     let Some(top) = &one.top else { unreachable!("images have a descriptor") };
-    let store = scene.engine.store();
     let images = [Named { top, names: &one.names }];
-    let kind = match one.export.kind {
+    let doing = format!("write the output of `{}`", one.target.name);
+    write_images(scene.engine.store(), &images, one.export, &doing)
+}
+
+/// Writes images to the archive or layout of an output.
+pub(crate) fn write_images(
+    store: &Store,
+    images: &[Named<'_>],
+    export: &Export,
+    doing: &str,
+) -> Result<(), SolveError> {
+    let kind = match export.kind {
         OutputKind::Docker => ArchiveKind::Docker,
         _ => ArchiveKind::Oci,
     };
-    let doing = format!("write the output of `{}`", one.target.name);
-    let done = match (&one.export.dest, one.export.archive) {
-        (Some(dest), true) => write_file(dest, |out| write_archive(store, &images, kind, out)),
-        (Some(dest), false) => write_layout(store, &images, dest),
-        (None, true) => to_stdout(|out| write_archive(store, &images, kind, out)),
+    let done = match (&export.dest, export.archive) {
+        (Some(dest), true) => write_file(dest, |out| write_archive(store, images, kind, out)),
+        (Some(dest), false) => write_layout(store, images, dest),
+        (None, true) => to_stdout(|out| write_archive(store, images, kind, out)),
         (None, false) => {
             return Err(SolveError::new(Cause::Input, "`tar=false` needs `dest=`"));
         }
     };
-    done.or_fail(Cause::Engine, &doing)
+    done.or_fail(Cause::Engine, doing)
 }
 
 fn files(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveError> {

@@ -8,6 +8,7 @@ use super::audit::AuditOptions;
 use super::image::Opened;
 use crate::export::Prepared;
 use crate::images::{manifests_of, read_document};
+use crate::layering::steps_of;
 use crate::solve::Scene;
 
 /// What images of a build must pass.
@@ -61,7 +62,13 @@ fn images(scene: &Scene<'_>, one: &Prepared<'_>) -> Result<Vec<Opened>, SolveErr
     } else {
         stored.extend(one.target.images.iter().map(|i| (None, i.config.clone())));
     }
-    let chains = one.chains.iter().cloned();
-    let opened = stored.into_iter().zip(chains);
-    Ok(opened.map(|((manifest, config), chain)| Opened { manifest, config, chain }).collect())
+    let mut opened = Vec::new();
+    for ((manifest, config), chain) in stored.into_iter().zip(one.chains.iter().cloned()) {
+        let steps = match &manifest {
+            Some(manifest) => steps_of(scene.engine, manifest)?.map(|steps| steps.history),
+            None => None,
+        };
+        opened.push(Opened { manifest, config, chain, steps });
+    }
+    Ok(opened)
 }

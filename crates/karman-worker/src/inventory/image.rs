@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use karman_control::{Cause, Session, SolveError};
 use karman_llb::{ImageSource, OciLayoutSource, SourceOp, Vertex};
-use karman_oci::{Digest, ImageConfig, Platform};
+use karman_oci::{Digest, History, ImageConfig, Platform};
 
 use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::images::read_document;
+use crate::layering::steps_of;
 use crate::running::silent;
 
 /// The session's name for the one layout that is opened.
@@ -42,14 +43,26 @@ impl ImageSpec {
 }
 
 /// An image whose layers are in the store.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     /// None for an output of a build that is no image.
-    pub(super) manifest: Option<Digest>,
-    pub(super) config: ImageConfig,
-    pub(super) chain: Chain,
+    pub(crate) manifest: Option<Digest>,
+    pub(crate) config: ImageConfig,
+    pub(crate) chain: Chain,
+    /// The history of the chain, where the image's own layers are cut along packages.
+    pub(crate) steps: Option<Vec<History>>,
 }
 
 impl Opened {
+    /// The config of an image of the chain's layers.
+    pub(crate) fn layer_config(&self) -> ImageConfig {
+        let mut config = self.config.clone();
+        if let Some(history) = &self.steps {
+            config.history.clone_from(history);
+            config.rootfs.diff_ids.clear();
+        }
+        config
+    }
+
     /// What names it: its manifest, else its layers.
     pub(super) fn digest(&self) -> Digest {
         let layers = || self.chain.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" ");
@@ -58,7 +71,7 @@ impl Opened {
 }
 
 /// Finds an image and brings its layers into the store.
-pub(super) fn open(
+pub(crate) fn open(
     engine: &Engine,
     spec: &ImageSpec,
     platform: &Platform,
@@ -92,8 +105,9 @@ fn local(engine: &Engine, name: &str, platform: &Platform) -> Result<Opened, Sol
     let (_, descriptor, config) = ranked.min_by_key(|r| r.0).ok_or_else(|| {
         SolveError::new(Cause::NotFound, format!("image `{name}` has nothing for {platform}"))
     })?;
+    let steps = steps_of(engine, &descriptor.digest)?.map(|steps| steps.history);
     let chain = crate::sources::stored_image(engine, &descriptor.digest, &silent())?;
-    Ok(Opened { manifest: Some(descriptor.digest), config: config.clone(), chain })
+    Ok(Opened { manifest: Some(descriptor.digest), config: config.clone(), chain, steps })
 }
 
 fn fetched(
@@ -117,5 +131,5 @@ fn fetched(
     let chain = output.chain().cloned().unwrap_or_default();
     let document: karman_oci::Manifest = read_document(engine.store(), &manifest)?;
     let config = read_document(engine.store(), &document.config.digest)?;
-    Ok(Opened { manifest: Some(manifest), config, chain })
+    Ok(Opened { manifest: Some(manifest), config, chain, steps: None })
 }

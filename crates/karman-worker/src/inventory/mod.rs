@@ -20,9 +20,9 @@ pub use audit::AuditOptions;
 pub use gate::Gate;
 pub(crate) use gate::check;
 pub use image::ImageSpec;
-use image::Opened;
+pub(crate) use image::{Opened, open as open_image};
 use stages::{Stages, steps};
-use tree::ViewTree;
+pub(crate) use tree::ViewTree;
 
 use crate::cache::Chain;
 use crate::engine::Engine;
@@ -94,7 +94,7 @@ impl Engine {
             return Ok(inventory);
         }
         let sources = Stages::find(self, &made)?;
-        let layers = layers(&opened.config, &made);
+        let layers = layers(&opened.layer_config(), &made);
         let (tree, survey) = survey(self, &opened.chain, layers)?;
         let platform = opened.config.platform().to_string();
         let inventory =

@@ -8,7 +8,7 @@ use karman_solver::Failure;
 
 use super::run::Build;
 use super::{Output, Scene, identify};
-use crate::export::{Compressor, export_all};
+use crate::export::{Compressor, export_all, plan_layers};
 
 /// Targets that failed, by name.
 type Failed = BTreeMap<String, SolveError>;
@@ -21,7 +21,9 @@ pub(super) fn solve(
 ) -> Result<SolveResponse, SolveError> {
     let mut failed = Failed::new();
     let outputs = outputs(scene, &request.targets, compressor, &mut failed)?;
-    let mut response = SolveResponse::default();
+    let built = request.targets.iter().filter(|target| !failed.contains_key(&target.name));
+    let cuts = plan_layers(scene, built, request.epoch, &outputs)?;
+    let mut response = SolveResponse { layers: cuts.told(), ..SolveResponse::default() };
     for target in &request.targets {
         if failed.contains_key(&target.name) {
             continue;
@@ -32,7 +34,7 @@ pub(super) fn solve(
             epoch: request.epoch,
             keep_going: true,
         };
-        match export_all(scene, &one, &outputs, compressor) {
+        match export_all(scene, &one, &outputs, compressor, &cuts) {
             Ok(made) => {
                 response.images.extend(made.images);
                 response.configs.extend(made.configs);

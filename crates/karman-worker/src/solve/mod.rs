@@ -22,7 +22,7 @@ use run::Build;
 
 use crate::engine::Engine;
 use crate::error::OrFail as _;
-use crate::export::{Compressor, export_all};
+use crate::export::{Compressor, export_all, plan_layers};
 
 /// The kernel writes dirty pages within this time (`vm.dirty_expire_centisecs` is 30 s).
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
@@ -44,7 +44,9 @@ pub(crate) fn solve(
     let images = request.targets.iter().flat_map(|t| &t.images);
     let roots: Vec<VertexDigest> = images.filter_map(|i| i.root).collect();
     let outputs = scene.outputs(&roots, Some(&compressor))?;
-    export_all(&scene, request, &outputs, &compressor)
+    let cuts = plan_layers(&scene, request.targets.iter(), request.epoch, &outputs)?;
+    let made = export_all(&scene, request, &outputs, &compressor, &cuts)?;
+    Ok(SolveResponse { layers: cuts.told(), ..made })
 }
 
 /// Makes what earlier builds left safe against a power failure, beside this build. What is not

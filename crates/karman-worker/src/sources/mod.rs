@@ -93,6 +93,9 @@ pub(crate) fn stored_image(
     manifest: &Digest,
     events: &StepEvents,
 ) -> Result<crate::cache::Chain, SolveError> {
+    if let Some(steps) = crate::layering::steps_of(engine, manifest)? {
+        return Ok(steps.chain);
+    }
     image::unpack_image(engine, manifest, events, &|descriptor| match engine
         .store()
         .contains(&descriptor.digest)
