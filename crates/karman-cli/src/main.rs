@@ -8,6 +8,7 @@
 //! | `setup`, `env`, `config` | identity, store, session, from environment and configuration file |
 //! | `failure` | errors to text and exit codes |
 //! | `image_spec` | which image a command is about |
+//! | `layers` | layers along packages, printed |
 //! | `metadata`, `progress`, `units`, `out` | small parts |
 
 mod call;
@@ -19,6 +20,7 @@ mod env;
 mod failure;
 mod flags;
 mod image_spec;
+mod layers;
 mod metadata;
 mod out;
 mod progress;

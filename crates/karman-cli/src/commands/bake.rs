@@ -23,9 +23,10 @@ use crate::call::{self, CallArgs};
 use crate::driver::{self, Job, Made};
 use crate::failure::{Done, Failure};
 use crate::flags::{Unsupported, check_names, has_image, image_export, push_all};
+use crate::layers::Format;
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
-use crate::{metadata, out};
+use crate::{layers, metadata, out};
 
 /// Arguments.
 #[derive(Debug, Default, clap::Args)]
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// Print the resolved targets as JSON and build nothing
     #[arg(long)]
     print: bool,
+    /// Build, export nothing and print the layers along packages: a table, or with `=json` the plan for `layer-plan=`
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "table", value_name = "FORMAT")]
+    print_layers: Option<Format>,
     /// Print `targets` or `variables` and build nothing; with `,format=json` as JSON
     #[arg(long, value_name = "WHAT")]
     list: Option<String>,
@@ -155,8 +159,15 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
     if specs.is_empty() {
         return Ok(code);
     }
+    let specs = match args.print_layers {
+        Some(format) => specs.into_iter().map(|spec| only_planned(spec, format)).collect(),
+        None => specs,
+    };
     let tags = driver::tags_of(&specs);
     let Made { response, failed } = driver::build(job(specs), context)?;
+    if let (Some(format), Some(plan)) = (args.print_layers, &response.layers) {
+        out::data(&layers::print(plan, format))?;
+    }
     if let Some(file) = &args.metadata_file {
         let made = |name: &String| failed.iter().all(|(f, _)| f != name);
         let wanted = tags.iter().filter(|(n, _)| !resolved.targets[*n].linked && made(n));
@@ -170,6 +181,12 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
     }
     out::note(&summary(tags.keys(), &failed));
     Ok(ExitCode::Failure.code())
+}
+
+/// A target whose layers are planned and which is not exported.
+fn only_planned(mut spec: TargetSpec, format: Format) -> TargetSpec {
+    spec.exports = layers::planning(&spec.exports, format).into_iter().collect();
+    spec
 }
 
 /// Every failure, then what became of each target.

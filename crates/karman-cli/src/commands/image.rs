@@ -1,5 +1,7 @@
 //! `karman image`.
 
+mod relayer;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use karman_oci::Reference;
@@ -46,6 +48,8 @@ pub(crate) enum Command {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Cut the layers of images anew, along the packages that they have in common
+    Relayer(relayer::Args),
     /// Give an image another name
     Tag {
         /// Name or digest
@@ -60,6 +64,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Done {
     // What the arguments alone tell comes before the store is opened.
     let target = match &command {
         Command::Tag { target, .. } => Some(reference(target)?),
+        Command::Relayer(args) => return relayer::run(args, context),
         _ => None,
     };
     let engine = context.open(false)?;
@@ -75,6 +80,8 @@ pub(crate) fn run(command: Command, context: &Context) -> Done {
                 out::data(&format!("Untagged: {}\n", familiar(&removed.reference)))?;
             }
         }
+        // It was run above.
+        Command::Relayer(_) => {}
         Command::Tag { source, .. } => {
             let image = engine.find_image(&source)?;
             if let Some(target) = target {

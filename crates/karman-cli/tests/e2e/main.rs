@@ -25,6 +25,7 @@
 //! | `rootless` | the same as an ordinary user |
 //! | `audit` | sabotage is found, and gates stay closed |
 //! | `sbom` | bills of materials |
+//! | `layering` | layers along packages |
 //! | `inventory` | where paths came from |
 //! | `commands` | `run`, `image`, `cache` |
 //! | `trust` | damage is found and made again, limits of the store |
@@ -38,11 +39,13 @@ mod emulation;
 mod faults;
 mod faulty;
 mod fetch;
+mod flat;
 mod full_disk;
 mod git;
 mod hostile;
 mod inventory;
 mod lab;
+mod layering;
 mod layout;
 mod outputs;
 mod proxy;
@@ -89,6 +92,7 @@ const MODULES: &[(&str, Tests)] = &[
     ("inventory", inventory::TESTS),
     ("audit", audit::TESTS),
     ("sbom", sbom::TESTS),
+    ("layering", layering::TESTS),
     ("commands", commands::TESTS),
     ("trust", trust::TESTS),
     ("resolver", resolver::TESTS),
