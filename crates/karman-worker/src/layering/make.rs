@@ -193,7 +193,8 @@ fn write(
 fn stored(engine: &Engine, key: &[u8]) -> Result<Option<Blob>, SolveError> {
     let store = engine.store();
     let Some(bytes) = store.get(BUCKET, key).map_err(store_error)? else { return Ok(None) };
-    let blob: Blob = serde_json::from_slice(&bytes).or_fail(Cause::Store, "read a record")?;
+    // What is not understood is made again.
+    let Ok(blob) = serde_json::from_slice::<Blob>(&bytes) else { return Ok(None) };
     Ok(store.contains(&blob.descriptor.digest).map_err(store_error)?.then_some(blob))
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn steps_of(engine: &Engine, manifest: &Digest) -> Result<Option<Step
     let Some(bytes) = engine.store().get(BUCKET, manifest.as_bytes()).map_err(store_error)? else {
         return Ok(None);
     };
-    let steps: Steps = serde_json::from_slice(&bytes).or_fail(Cause::Store, "read a record")?;
-    Ok(engine.records().exists(&steps.chain).then_some(steps))
+    // Without what is understood the image is unpacked.
+    let steps: Option<Steps> = serde_json::from_slice(&bytes).ok();
+    Ok(steps.filter(|steps| engine.records().exists(&steps.chain)))
 }

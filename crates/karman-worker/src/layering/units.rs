@@ -48,9 +48,9 @@ pub(super) fn recall(
     let Some(packed) = engine.store().get(BUCKET, key(chain, times)).map_err(store_error)? else {
         return Ok(None);
     };
-    let doing = "read the units of an image";
-    let json = zstd::decode_all(packed.as_slice()).or_fail(Cause::Store, doing)?;
-    serde_json::from_slice(&json).or_fail(Cause::Store, doing).map(Some)
+    // What is not understood is found again.
+    let json = zstd::decode_all(packed.as_slice()).ok();
+    Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
 }
 
 /// Reads the tree of a chain and finds its units; they are kept.
