@@ -35,7 +35,11 @@ pub(crate) const CRATES: &[(&str, u8, &[&str])] = &[
             "karman-sys",
         ],
     ),
-    ("karman-report", 5, &["karman-control", "karman-diag", "karman-llb", "karman-oci"]),
+    (
+        "karman-report",
+        5,
+        &["karman-control", "karman-diag", "karman-inventory", "karman-llb", "karman-oci"],
+    ),
     (
         "karman-worker",
         5,

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, bake, build, cache, completions, constraints, doctor, image, inventory, login, run,
-    sbom, transfer,
+    audit, bake, build, cache, completions, constraints, doctor, image, inventory, login, report,
+    run, sbom, transfer,
 };
 use crate::failure::Done;
 use crate::setup::{Context, GlobalArgs};
@@ -42,6 +42,11 @@ enum Command {
     Logout(login::LogoutArgs),
     /// Print the bill of materials of an image
     Sbom(sbom::Args),
+    /// Report on images: sizes, origins of bytes, shared layers, findings, start-up times
+    Report(report::ImageArgs),
+    /// Report on the images of bake targets, and compare reports
+    #[command(subcommand)]
+    Fleet(report::FleetCommand),
     /// Look for what must not be in images, what is missing, and what they expose
     Audit(audit::Args),
     /// Show and prune what the store keeps
@@ -71,6 +76,8 @@ impl Cli {
             Command::Login(args) => login::login(&args, &Context::load(global)?),
             Command::Logout(args) => login::logout(&args, &Context::load(global)?),
             Command::Sbom(args) => sbom::run(&args, &Context::load(global)?),
+            Command::Report(args) => report::run(&args, &Context::load(global)?),
+            Command::Fleet(command) => report::fleet(&command, &Context::load(global)?),
             Command::Audit(args) => audit::run(&args, &Context::load(global)?),
             Command::Cache(command) => cache::run(command, &Context::load(global)?),
             Command::Constraints(command) => constraints::run(command, &Context::load(global)?),

@@ -1,10 +1,11 @@
 //! Events and failures as people and programs read them: terminal, plain text, JSON lines, tables.
 //!
 //! [`Reporter`] turns the events of one build into output; [`render_solve_error`] shows why it
-//! failed; [`Table`] and the `human_*` functions serve the listing commands. Nothing here reads the
+//! failed; [`Table`] and the `human_*` functions serve the listing commands; [`fleet`] looks at finished images. Nothing here reads the
 //! environment: width, colour and secrets are handed in. Nothing here decides whether a build succeeded.
 
 mod failure;
+pub mod fleet;
 mod human;
 mod json;
 mod lines;

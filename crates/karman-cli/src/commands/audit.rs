@@ -88,7 +88,8 @@ pub(crate) fn gate(policy: &Path, context: &Context) -> Done<Gate> {
     Ok(Gate { options: options(Some(policy), context)? })
 }
 
-fn options(policy: Option<&Path>, context: &Context) -> Done<AuditOptions> {
+/// Audits by a policy, as of today.
+pub(crate) fn options(policy: Option<&Path>, context: &Context) -> Done<AuditOptions> {
     let policy = match policy {
         Some(file) => {
             let path = context.env.absolute(file);
@@ -102,7 +103,8 @@ fn options(policy: Option<&Path>, context: &Context) -> Done<AuditOptions> {
     Ok(AuditOptions { policy, today, run: true, tracker: None })
 }
 
-fn read(path: &Path, limit: u64) -> Done<Vec<u8>> {
+/// Reads a file of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Done<Vec<u8>> {
     use std::io::Read as _;
     let failed = |source| Failure::File { doing: "read", path: path.to_owned(), source };
     let mut bytes = Vec::new();
@@ -114,7 +116,8 @@ fn read(path: &Path, limit: u64) -> Done<Vec<u8>> {
     Ok(bytes)
 }
 
-fn malformed(path: &Path, error: &dyn std::error::Error) -> Failure {
+/// A file that is not what it should be.
+pub(crate) fn malformed(path: &Path, error: &dyn std::error::Error) -> Failure {
     Failure::Rendered {
         text: format!("ERROR: {}: {error}\n", path.display()),
         exit: ExitCode::Input,

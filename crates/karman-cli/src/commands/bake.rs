@@ -28,12 +28,9 @@ use crate::progress::ProgressArgs;
 use crate::setup::Context;
 use crate::{layers, metadata, out};
 
-/// Arguments.
-#[derive(Debug, Default, clap::Args)]
-pub(crate) struct Args {
-    /// Targets, groups or patterns [default: default]; before them the git or HTTP URL of remote bake files
-    #[arg(value_name = "TARGET")]
-    targets: Vec<String>,
+/// Which bake files, and what is changed in them.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub(crate) struct FileArgs {
     /// Bake file: HCL, JSON or compose; `-` is standard input, `cwd://FILE` a local file beside remote ones
     /// [env: BUILDX_BAKE_FILE] [default: compose.{yaml,yml}, docker-compose.{yml,yaml},
     /// docker-bake.{json,hcl} and docker-bake.override.{json,hcl}, all that are there]
@@ -45,6 +42,16 @@ pub(crate) struct Args {
     /// Set a variable of the bake files; wins over the environment
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_var)]
     var: Vec<(String, String)>,
+}
+
+/// Arguments.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Targets, groups or patterns [default: default]; before them the git or HTTP URL of remote bake files
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+    #[command(flatten)]
+    files: FileArgs,
     /// Print the resolved targets as JSON and build nothing
     #[arg(long)]
     print: bool,
@@ -104,15 +111,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Done {
         // input or said before.
         context.enter()?;
     }
-    let found = files::read(&args.file, &asked, context)?;
-    let request = args.request(&asked, found.place, context)?;
-    let (bake, found) = parse(&found.files, &request);
-    let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) =
-        found.into_iter().partition(Diagnostic::is_error);
-    warnings.iter().for_each(|w| out::note(&render(w, &bake.sources)));
-    if !errors.is_empty() {
-        return Err(Failure::diagnostics(&errors, &bake.sources, ExitCode::Input));
-    }
+    let (bake, request) = read(&args, &asked, context)?;
     if let Some(list) = list {
         let text = list
             .text(&bake, &request)
@@ -120,15 +119,56 @@ pub(crate) fn run(args: Args, context: &Context) -> Done {
         out::data(&text)?;
         return Ok(0);
     }
-    let resolved = resolve(&bake, &request).map_err(|found| {
-        let exit = if asks_unknown(&bake, &request) { ExitCode::NotFound } else { ExitCode::Input };
-        Failure::diagnostics(&found, &bake.sources, exit)
-    })?;
+    let resolved = resolve_all(&bake, &request)?;
     if args.print {
         out::data(&print_json(&resolved))?;
         return Ok(0);
     }
     build(&args, &resolved, allowed, context)
+}
+
+/// Reads the bake files; says what they warn of.
+fn read(args: &Args, asked: &Asked, context: &Context) -> Done<(BakeFile, Request)> {
+    let found = files::read(&args.files.file, asked, context)?;
+    let request = args.request(asked, found.place, context)?;
+    let (bake, found) = parse(&found.files, &request);
+    let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) =
+        found.into_iter().partition(Diagnostic::is_error);
+    warnings.iter().for_each(|w| out::note(&render(w, &bake.sources)));
+    if errors.is_empty() {
+        return Ok((bake, request));
+    }
+    Err(Failure::diagnostics(&errors, &bake.sources, ExitCode::Input))
+}
+
+fn resolve_all(bake: &BakeFile, request: &Request) -> Done<Resolved> {
+    resolve(bake, request).map_err(|found| {
+        let exit = if asks_unknown(bake, request) { ExitCode::NotFound } else { ExitCode::Input };
+        Failure::diagnostics(&found, &bake.sources, exit)
+    })
+}
+
+/// The names of the images that bake targets make, in their order.
+pub(crate) fn images_of(
+    files: &FileArgs,
+    targets: &[String],
+    context: &Context,
+) -> Done<Vec<String>> {
+    let args = Args { targets: targets.to_vec(), files: files.clone(), ..Args::default() };
+    let asked = Asked::of(targets);
+    if asked.url.is_some() {
+        context.enter()?;
+    }
+    let (bake, request) = read(&args, &asked, context)?;
+    let resolved = resolve_all(&bake, &request)?;
+    let wanted = resolved.order.iter().filter_map(|n| Some((n, resolved.targets.get(n)?)));
+    let mut images = Vec::new();
+    for (name, target) in wanted.filter(|(_, target)| !target.linked) {
+        let spec = spec(name, target, false, false)?;
+        let tag = spec.tags.first();
+        images.extend(tag.map(|t| t.strip_suffix(":latest").unwrap_or(t).to_owned()));
+    }
+    Ok(images)
 }
 
 fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) -> Done {
@@ -261,7 +301,7 @@ impl Args {
     }
 
     fn request(&self, asked: &Asked, place: Option<String>, context: &Context) -> Done<Request> {
-        let mut overrides = self.set.clone();
+        let mut overrides = self.files.set.clone();
         if self.no_cache {
             overrides.push("*.no-cache=true".to_owned());
         }
@@ -276,7 +316,7 @@ impl Args {
         Ok(Request {
             targets: asked.targets.clone(),
             overrides,
-            vars: self.var.iter().cloned().collect(),
+            vars: self.files.var.iter().cloned().collect(),
             env: context.env.texts.clone(),
             facts: Facts {
                 local_platform: Platform::host().to_string(),

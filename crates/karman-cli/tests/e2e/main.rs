@@ -8,6 +8,7 @@
 //! | module | what it shows |
 //! |---|---|
 //! | `cases` | the `.case` files |
+//! | `report` | reports on fleets |
 //! | `repeat` | equal inputs give equal digests, and nothing runs twice |
 //! | `traceless` | nothing borrowed stays anywhere |
 //! | `crash` | interrupts, two processes in one store |
@@ -53,6 +54,7 @@ mod push;
 mod registries;
 mod registry;
 mod repeat;
+mod report;
 mod resolver;
 mod rootless;
 mod sbom;
@@ -75,6 +77,7 @@ type Tests = &'static [(&'static str, fn(&Lab) -> Tested)];
 
 const MODULES: &[(&str, Tests)] = &[
     ("repeat", repeat::TESTS),
+    ("report", report::TESTS),
     ("traceless", traceless::TESTS),
     ("crash", crash::TESTS),
     ("faults", faults::TESTS),

@@ -13,7 +13,7 @@ mod tree;
 use karman_content::Store;
 use karman_control::{Cause, Session, SolveError};
 use karman_inventory::{Inventory, Layer, Step, StepKind, Survey, VERSION, take};
-use karman_oci::{Digest, ImageConfig, Platform};
+use karman_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform};
 use serde::{Deserialize, Serialize};
 
 pub use audit::AuditOptions;
@@ -27,6 +27,7 @@ pub(crate) use tree::ViewTree;
 use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
+use crate::images::read_document;
 use crate::made_by::{MadeBy, kind_of};
 
 const BUCKET: &str = "inventory";
@@ -50,6 +51,8 @@ pub struct Inspected {
     pub name: String,
     /// The digest of its manifest.
     pub manifest: Digest,
+    /// The layers that the manifest names, lowest first.
+    pub layers: Vec<Descriptor>,
     /// The config.
     pub config: ImageConfig,
     /// What is in it.
@@ -70,9 +73,14 @@ impl Engine {
         self.keep_uses()?;
         let opened = image::open(self, spec, platform, session)?;
         let inventory = self.inventory_of(&opened)?;
+        let layers = match &opened.manifest {
+            Some(digest) => read_document::<Manifest>(self.store(), digest)?.layers,
+            None => Vec::new(),
+        };
         Ok(Inspected {
             name: spec.name().to_owned(),
             manifest: opened.digest(),
+            layers,
             config: opened.config,
             inventory,
         })
