@@ -315,6 +315,16 @@ pub struct Attest {
     pub attrs: BTreeMap<String, String>,
 }
 
+impl Attest {
+    /// Reads `type=provenance,mode=max`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Self::from_text(text)
+    }
+}
+
 impl Entry for Attest {
     fn from_text(text: &str) -> Result<Self, Problem> {
         Self::from_attrs(read_pairs(csv::fields(text)?)?)

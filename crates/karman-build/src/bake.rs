@@ -61,6 +61,11 @@ pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
         let wrong = || bad(format!("`{text}` is not a limit"), "as in `nofile=1024:2048`");
         spec.ulimits.push(parse_ulimit(text).ok_or_else(wrong)?);
     }
+    for attest in &target.attest {
+        spec.attest.add(&attest.kind, attest.disabled, &attest.attrs).map_err(|e| {
+            bad(e.to_string(), "want `type=provenance,mode=min|max` or `type=sbom`")
+        })?;
+    }
     if !target.linked {
         spec.tags.clone_from(&target.tags);
         for output in &target.output {

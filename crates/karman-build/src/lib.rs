@@ -19,7 +19,9 @@
 //! | `dockerfile`, `ignore`, `files` | Dockerfiles, ignore files, local files |
 //! | `resolver` | base images |
 //! | `borrow` | secrets and ssh agents for the session |
+//! | `asked` | how a target was asked for, for its provenance |
 
+mod asked;
 mod bake;
 mod borrow;
 mod call;

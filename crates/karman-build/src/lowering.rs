@@ -50,6 +50,8 @@ impl Planner<'_> {
             exports: spec.exports.iter().map(|e| self.placed(e)).collect(),
             annotations: spec.annotations.clone(),
             is_index: is_index(spec, &self.build_args(spec))?,
+            attest: spec.attest.clone(),
+            asked: None,
         };
         check_exports(&result)?;
         let place = self.main_place(spec)?;
@@ -74,6 +76,9 @@ impl Planner<'_> {
         if self.is_prefixed {
             crate::names::prefix(&mut self.graph, known, &spec.name);
         }
+        let asked = self.asked(spec, &place, &dockerfile)?;
+        self.asked.insert(spec.name.clone(), asked.clone());
+        result.asked = Some(asked);
         self.done.insert(spec.name.clone(), result.images.clone());
         Ok(result)
     }
@@ -269,7 +274,8 @@ fn check_exports(result: &TargetResult) -> Step<()> {
             format!("there is an index with several platforms, or with `{MULTI_PLATFORM}=1`"),
         ));
     }
-    if result.is_index && result.exports.iter().any(|e| e.kind == OutputKind::Docker) {
+    let is_index = result.is_index || !result.attest.is_empty();
+    if is_index && result.exports.iter().any(|e| e.kind == OutputKind::Docker) {
         return Err(Problem::usage(
             "docker exporter does not support exporting manifest lists, use the oci exporter \
              instead",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use karman_control::provenance::Asked;
 use karman_control::{Backend, ImageResult, Session, SolveRequest, TargetResult};
 use karman_diag::{Diagnostic, SourceMap, nearest};
 use karman_llb::Graph;
@@ -119,6 +120,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) stdin: Option<StdinContext>,
     /// The images of targets that are planned.
     pub(crate) done: BTreeMap<String, Vec<ImageResult>>,
+    /// How these were asked for.
+    pub(crate) asked: BTreeMap<String, Asked>,
     pub(crate) epoch: Option<i64>,
     /// Whether progress names carry the target's name.
     pub(crate) is_prefixed: bool,
@@ -143,6 +146,7 @@ impl<'a> Planner<'a> {
             ignore_files: BTreeMap::new(),
             stdin: None,
             done: BTreeMap::new(),
+            asked: BTreeMap::new(),
             epoch: None,
             is_prefixed,
         }

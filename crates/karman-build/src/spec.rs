@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use karman_control::{Annotation, Export, SolveRequest};
+use karman_control::{Annotation, Attestations, Export, SolveRequest};
 use karman_diag::{Diagnostic, SourceMap};
 use karman_oci::Platform;
 
@@ -40,6 +40,8 @@ pub struct TargetSpec {
     pub exports: Vec<Export>,
     /// Annotations of all outputs that are images.
     pub annotations: Vec<Annotation>,
+    /// What is attested of its images.
+    pub attest: Attestations,
     /// Whether cached results are passed over.
     pub no_cache: bool,
     /// Stages whose cached results are passed over.
@@ -73,6 +75,7 @@ impl Default for TargetSpec {
             tags: Vec::new(),
             exports: Vec::new(),
             annotations: Vec::new(),
+            attest: Attestations::default(),
             no_cache: false,
             no_cache_filter: Vec::new(),
             network: None,

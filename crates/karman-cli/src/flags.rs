@@ -48,42 +48,20 @@ pub(crate) struct Unsupported {
     /// Write a remote cache
     #[arg(long, value_name = "SPEC")]
     cache_to: Vec<String>,
-    /// Attest how the image was built; `false` is accepted
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "SPEC")]
-    provenance: Option<String>,
-    /// Attest what is in the image; `false` is accepted
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "SPEC")]
-    sbom: Option<String>,
 }
 
 impl Unsupported {
     /// Refuses what was asked for.
     pub(crate) fn refuse(&self) -> Done<()> {
-        let attests = |v: &Option<String>| v.as_deref().is_some_and(|v| !is_false(v));
         let flags = [
             ("--cache-from", !self.cache_from.is_empty()),
             ("--cache-to", !self.cache_to.is_empty()),
-            ("--provenance", attests(&self.provenance)),
-            ("--sbom", attests(&self.sbom)),
         ];
         match flags.into_iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Failure::unsupported(flag)),
             None => Ok(()),
         }
     }
-}
-
-/// Refuses attestations that are not disabled.
-pub(crate) fn refuse_attest(specs: &[String]) -> Done<()> {
-    let disabled = |spec: &String| {
-        spec.split(',')
-            .any(|f| f.split_once('=').is_some_and(|(k, v)| k == "disabled" && !is_false(v)))
-    };
-    if specs.iter().all(disabled) { Ok(()) } else { Err(Failure::unsupported("--attest")) }
-}
-
-fn is_false(text: &str) -> bool {
-    matches!(text.to_lowercase().as_str(), "false" | "0" | "f" | "disabled=true")
 }
 
 /// Reads `--output`.
@@ -216,13 +194,6 @@ mod tests {
         assert_eq!(parse_output("type=docker").map(|e| e.kind).ok(), Some(OutputKind::Image));
         let file = parse_output("type=docker,dest=x.tar").map(|e| e.kind).ok();
         assert_eq!(file, Some(OutputKind::Docker));
-    }
-
-    #[test]
-    fn attestations_may_only_be_refused() {
-        assert!(refuse_attest(&["type=provenance,disabled=true".into()]).is_ok());
-        assert!(refuse_attest(&["type=sbom".into()]).is_err());
-        assert!(is_false("False") && !is_false("mode=max"));
     }
 
     #[test]

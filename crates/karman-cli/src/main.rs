@@ -11,6 +11,7 @@
 //! | `layers` | layers along packages, printed |
 //! | `metadata`, `progress`, `units`, `out` | small parts |
 
+mod attest;
 mod call;
 mod cli;
 mod commands;

@@ -2,15 +2,36 @@
 
 use std::path::Path;
 
-use karman_control::SolveResponse;
+use karman_control::{ProvenanceMode, SolveResponse};
 use karman_oci::Reference;
 use serde_json::{Map, Value};
 
 use crate::failure::{Done, Failure};
 
-/// One target's metadata in buildx's words; absent members are unknown.
-pub(crate) fn of_target(response: &SolveResponse, target: &str, tags: &[String]) -> Value {
+/// The member that says how an image came to be.
+const PROVENANCE: &str = "buildx.build.provenance";
+
+/// One target's metadata in buildx's words; absent members are unknown. `told` is how much of the
+/// provenance there is.
+pub(crate) fn of_target(
+    response: &SolveResponse,
+    target: &str,
+    tags: &[String],
+    told: Option<ProvenanceMode>,
+) -> Value {
     let mut map = Map::new();
+    let made = response.provenance.get(target).map(Vec::as_slice).unwrap_or_default();
+    if let Some(mode) = told {
+        for (platform, provenance) in made {
+            let key = match made {
+                [_] => PROVENANCE.to_owned(),
+                _ => format!("{PROVENANCE}/{platform}"),
+            };
+            // A provenance is plain data: it always serialises.
+            let whole = serde_json::to_value(provenance.clone().reduced(mode)).unwrap_or_default();
+            map.insert(key, whole);
+        }
+    }
     if let Some(config) = response.configs.get(target) {
         map.insert("containerimage.config.digest".into(), config.to_string().into());
     }
@@ -72,7 +93,7 @@ mod tests {
         let descriptor = Descriptor::new(media_type::OCI_MANIFEST, digest, 5);
         response.images.insert("nova".into(), descriptor);
         response.configs.insert("nova".into(), digest);
-        let value = of_target(&response, "nova", &["nova".into(), "r.example/n:1".into()]);
+        let value = of_target(&response, "nova", &["nova".into(), "r.example/n:1".into()], None);
         let digest = digest.to_string();
         assert_eq!(value["containerimage.digest"], digest.as_str());
         assert_eq!(value["containerimage.config.digest"], digest.as_str());

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use karman_llb::{Graph, SourceOp, VertexDigest};
 use karman_oci::{Descriptor, Digest, ImageConfig, Platform};
 
-use crate::{Annotation, EventSink, Export, LayerPlan, Session, SolveError};
+use crate::provenance::{Asked, Provenance};
+use crate::{Annotation, Attestations, EventSink, Export, LayerPlan, Session, SolveError};
 
 /// A graph with what is wanted of it.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +36,10 @@ pub struct TargetResult {
     pub annotations: Vec<Annotation>,
     /// Whether the result is an index over platforms although there may be only one.
     pub is_index: bool,
+    /// What is attested of its images.
+    pub attest: Attestations,
+    /// How it was asked for; without it nothing can be said of how it came to be.
+    pub asked: Option<Asked>,
 }
 
 /// One platform's result.
@@ -56,6 +61,8 @@ pub struct SolveResponse {
     pub images: BTreeMap<String, Descriptor>,
     /// For each target that is one image: the digest of its config, as `--iidfile` wants.
     pub configs: BTreeMap<String, Digest>,
+    /// For each target with images: how each came to be, by platform.
+    pub provenance: BTreeMap<String, Vec<(Platform, Provenance)>>,
     /// Targets that failed, with [`SolveRequest::keep_going`]; nothing of them was exported or tagged.
     pub failed: BTreeMap<String, SolveError>,
     /// Where an output has layers along packages: what they are.

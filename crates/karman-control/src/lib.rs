@@ -4,14 +4,17 @@
 //! Nothing above this crate knows which backend ran; nothing below it knows a Dockerfile.
 
 mod annotation;
+mod attest;
 mod backend;
 mod error;
 mod event;
 mod layers;
 mod output;
+pub mod provenance;
 mod session;
 
 pub use annotation::{Annotation, AnnotationError, AnnotationScope};
+pub use attest::{AttestError, Attestations, ProvenanceMode, ProvenanceSpec};
 pub use backend::{Backend, ImageResult, ResolvedImage, SolveRequest, SolveResponse, TargetResult};
 pub use error::{Cause, SolveError};
 pub use event::{Event, EventSink, Stream, VertexStatus};

@@ -322,6 +322,34 @@ impl OutputSpec {
     }
 }
 
+impl Export {
+    /// The attributes, but for annotations, on which the bytes of an image depend; those at their
+    /// defaults are left out. [`OutputSpec::bind`] reads them.
+    pub fn image_attributes(&self) -> BTreeMap<String, String> {
+        let kind = match self.compression.kind {
+            CompressionKind::Gzip => None,
+            CompressionKind::Zstd => Some("zstd".to_owned()),
+            CompressionKind::Uncompressed => Some("uncompressed".to_owned()),
+        };
+        let set = |is_set: bool, value: &str| is_set.then(|| value.to_owned());
+        let layers = match &self.layering {
+            Layering::Packages(layers) => Some(layers),
+            Layering::Steps => None,
+        };
+        let all = [
+            ("compression", kind),
+            ("compression-level", self.compression.level.map(|l| l.to_string())),
+            ("force-compression", set(self.force_compression, "true")),
+            ("rewrite-timestamp", set(self.rewrite_timestamp, "true")),
+            ("oci-mediatypes", set(!self.oci_media_types, "false")),
+            ("layering", set(layers.is_some(), "packages")),
+            ("layer-budget", layers.map(|l| l.budget.to_string())),
+        ];
+        let given = all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        given.collect()
+    }
+}
+
 /// Splits at commas that are not inside double quotes; a doubled quote inside quotes is one.
 fn split_csv(text: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
@@ -391,6 +419,19 @@ mod tests {
         let full = layering("type=registry,layering=packages,layer-budget=127,layer-plan=l.json");
         let plan = Some(PathBuf::from("l.json"));
         assert_eq!(full, Ok(Layering::Packages(PackageLayers { budget: 127, plan })));
+    }
+
+    #[test]
+    fn what_an_image_depends_on_is_read_back() {
+        let text = "type=oci,dest=x,compression=zstd,compression-level=9,force-compression=true,\
+                    rewrite-timestamp=true,oci-mediatypes=false";
+        let export = OutputSpec::parse(text).and_then(|s| s.bind()).expect("valid");
+        let attributes = export.image_attributes();
+        assert_eq!(attributes.len(), 5);
+        let spec = OutputSpec { kind: OutputKind::Oci, dest: Some("x".into()), attributes };
+        assert_eq!(spec.bind(), Ok(export));
+        let plain = OutputSpec::parse("type=image").and_then(|s| s.bind()).expect("valid");
+        assert!(plain.image_attributes().is_empty());
     }
 
     #[test]

@@ -146,7 +146,8 @@ fn convert_layer_type(media_type: &str, oci: bool) -> &str {
     }
 }
 
-fn store_json(
+/// Stores a document as JSON.
+pub(crate) fn store_json(
     document: &impl Serialize,
     what: &'static str,
     media_type: &str,

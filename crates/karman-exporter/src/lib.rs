@@ -6,6 +6,7 @@
 //! | [`layer`] | layer snapshot → blob; a blob in another compression |
 //! | [`layering`] | a final tree cut into layers along packages |
 //! | [`unpack`] | layer blob → layer snapshot; archives for `ADD` |
+//! | [`attestation`] | in-toto statements about an image, as a manifest of its index |
 //! | [`image`] | config, manifest and index over layers |
 //! | [`export`] | OCI layouts, docker archives, root filesystems as files or as a tar |
 //! | [`layout`] | reading OCI layouts |
@@ -14,6 +15,7 @@
 //! A *layer snapshot* is an overlayfs upper directory in `userxattr` form: a whiteout is a character device 0:0, an
 //! opaque directory has `user.overlay.opaque` = `y`, and there are neither redirects nor metacopies.
 
+pub mod attestation;
 pub mod blobs;
 pub mod decompress;
 pub mod export;

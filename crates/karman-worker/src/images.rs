@@ -4,6 +4,7 @@
 
 use karman_content::Store;
 use karman_control::{Cause, SolveError};
+use karman_exporter::attestation::REFERENCE_TYPE;
 use karman_oci::{
     Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference, media_type,
 };
@@ -187,8 +188,23 @@ pub(crate) fn manifests_of(store: &Store, top: &Descriptor) -> Result<Vec<Descri
         return Ok(vec![top.clone()]);
     }
     let index: Index = read_document(store, &top.digest)?;
-    let attests = |d: &Descriptor| d.annotations.contains_key("vnd.docker.reference.type");
     Ok(index.manifests.into_iter().filter(|d| !attests(d)).collect())
+}
+
+/// The manifests behind a descriptor that say something about its images.
+pub(crate) fn attestations_of(
+    store: &Store,
+    top: &Descriptor,
+) -> Result<Vec<Descriptor>, SolveError> {
+    if !media_type::is_index(&top.media_type) {
+        return Ok(Vec::new());
+    }
+    let index: Index = read_document(store, &top.digest)?;
+    Ok(index.manifests.into_iter().filter(attests).collect())
+}
+
+fn attests(entry: &Descriptor) -> bool {
+    entry.annotations.contains_key(REFERENCE_TYPE)
 }
 
 /// Reads a JSON document of the store.

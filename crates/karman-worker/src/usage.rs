@@ -13,7 +13,7 @@ use karman_sys::fs::Dir;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
 use crate::exec::lock_name;
-use crate::images::{manifests_of, read_document};
+use crate::images::{attestations_of, manifests_of, read_document};
 use crate::layers::by_diff_id;
 use crate::sources::LAYER_ORIGIN;
 
@@ -352,6 +352,11 @@ impl Engine {
         let store = self.store();
         for image in self.images()? {
             live.blobs.insert(image.descriptor.digest);
+            for descriptor in attestations_of(store, &image.descriptor)? {
+                let manifest: Manifest = read_document(store, &descriptor.digest)?;
+                let parts = manifest.layers.iter().chain([&manifest.config, &descriptor]);
+                live.blobs.extend(parts.map(|part| part.digest));
+            }
             for descriptor in manifests_of(store, &image.descriptor)? {
                 live.blobs.insert(descriptor.digest);
                 live.blobs.extend(crate::inventory::stored_blob(store, &descriptor.digest)?);

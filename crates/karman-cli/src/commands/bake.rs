@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 
 use self::allow::Allowed;
 use self::files::Asked;
+use crate::attest::{AttestArgs, metadata_mode};
 use crate::call::{self, CallArgs};
 use crate::driver::{self, Job, Made};
 use crate::failure::{Done, Failure};
@@ -93,6 +94,8 @@ pub(crate) struct Args {
     /// Push the image to the registry that its name says: shorthand for --output=type=registry
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     push: Option<bool>,
+    #[command(flatten)]
+    attestations: AttestArgs,
     #[command(flatten)]
     unsupported: Unsupported,
 }
@@ -173,6 +176,7 @@ pub(crate) fn images_of(
 
 fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) -> Done {
     let progress = args.progress.choose(&context.env, false)?;
+    let told = metadata_mode(&context.env)?;
     let wanted = resolved.order.iter().filter_map(|n| Some((n, resolved.targets.get(n)?)));
     let specs: Vec<TargetSpec> = wanted
         .map(|(name, target)| spec(name, target, args.load, args.push == Some(true)))
@@ -212,7 +216,7 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
         let made = |name: &String| failed.iter().all(|(f, _)| f != name);
         let wanted = tags.iter().filter(|(n, _)| !resolved.targets[*n].linked && made(n));
         let map: Map<String, Value> = wanted
-            .map(|(name, tags)| (name.clone(), metadata::of_target(&response, name, tags)))
+            .map(|(name, tags)| (name.clone(), metadata::of_target(&response, name, tags, told)))
             .collect();
         metadata::write_json(file, &Value::Object(map))?;
     }
@@ -273,11 +277,9 @@ fn note_ignored(resolved: &Resolved) {
             resolved.targets.iter().filter(|(_, t)| has(t)).map(|(n, _)| n.as_str()).collect();
         names.join(", ")
     };
-    let attests = |t: &karman_bake::Target| t.attest.iter().any(|a| !a.disabled);
     let ignored = [
         ("cache-from", names(&|t| !t.cache_from.is_empty())),
         ("cache-to", names(&|t| !t.cache_to.is_empty())),
-        ("attest", names(&attests)),
     ];
     for (key, targets) in ignored.iter().filter(|(_, targets)| !targets.is_empty()) {
         out::note(&format!(
@@ -309,6 +311,8 @@ impl Args {
             overrides.push("*.pull=true".to_owned());
         }
         overrides.extend(self.output.iter().map(|o| format!("*.output={o}")));
+        let attested = self.attestations.specs();
+        overrides.extend(attested.iter().map(|spec| format!("*.attest={spec}")));
         let mut random = [0_u8; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|e| Failure::host("read random bytes", e))?;

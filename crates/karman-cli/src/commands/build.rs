@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 
-use karman_bake::Target;
+use karman_bake::{Attest, Target};
 use karman_build::{PlanError, SecretSpec, SshSpec, TargetSpec, from_bake};
 use karman_control::{Export, OutputKind};
 use karman_oci::Reference;
 use karman_report::{Progress, Redactor};
 
+use crate::attest::{AttestArgs, metadata_mode};
 use crate::call::CallArgs;
 use crate::driver::{self, Job};
 use crate::failure::{Done, Failure};
 use crate::flags::{
     Allow, Unsupported, check_names, has_image, image_export, parse_allow, parse_host,
-    parse_output, parse_secret, parse_ssh, push_all, refuse_attest,
+    parse_output, parse_secret, parse_ssh, push_all,
 };
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
@@ -111,9 +112,12 @@ pub(crate) struct Args {
     allow: Vec<Allow>,
     #[command(flatten)]
     call: CallArgs,
-    /// Attestation; only `disabled=true` is accepted
+    /// Attest in the index of the image: type=provenance[,mode=min|max], or type=sbom; `disabled=true`
+    /// takes one back
     #[arg(long, value_name = "SPEC")]
     attest: Vec<String>,
+    #[command(flatten)]
+    attestations: AttestArgs,
     /// Push the image to the registry that its name says: shorthand for --output=type=registry
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     push: Option<bool>,
@@ -124,7 +128,7 @@ pub(crate) struct Args {
 /// Builds.
 pub(crate) fn run(args: Args, context: Context) -> Done {
     args.unsupported.refuse()?;
-    refuse_attest(&args.attest)?;
+    let told = metadata_mode(&context.env)?;
     let progress = args.progress.choose(&context.env, args.quiet)?;
     let spec = args.spec()?;
     let (metadata_file, iidfile) = (args.metadata_file.clone(), args.iidfile.clone());
@@ -158,7 +162,7 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
     let id = metadata::image_id(&response, NAME);
     if let Some(file) = metadata_file {
         let tags = tags.get(NAME).map(Vec::as_slice).unwrap_or_default();
-        metadata::write_json(&file, &metadata::of_target(&response, NAME, tags))?;
+        metadata::write_json(&file, &metadata::of_target(&response, NAME, tags, told))?;
     }
     if let (Some(file), Some(id)) = (iidfile, &id) {
         metadata::write(&file, id)?;
@@ -210,6 +214,9 @@ impl Args {
         target.shm_size.clone_from(&self.shm_size);
         target.annotations.clone_from(&self.annotation);
         target.platforms.clone_from(&self.platform);
+        for text in self.attest.iter().cloned().chain(self.attestations.specs()) {
+            target.attest.push(Attest::parse(&text).map_err(Failure::usage)?);
+        }
         from_bake(NAME, &target).map_err(|error| match error {
             // There is one target only, which nobody named.
             PlanError::Usage { message, hint } => {

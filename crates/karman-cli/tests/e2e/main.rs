@@ -24,6 +24,7 @@
 //! | `git` | git contexts in every form, agents |
 //! | `emulation` | programs of another architecture |
 //! | `rootless` | the same as an ordinary user |
+//! | `attest` | provenance and bills in the index of an image |
 //! | `audit` | sabotage is found, and gates stay closed |
 //! | `sbom` | bills of materials |
 //! | `layering` | layers along packages |
@@ -32,6 +33,7 @@
 //! | `trust` | damage is found and made again, limits of the store |
 //! | `resolver` | `constraints lock` in an image |
 
+mod attest;
 mod audit;
 mod cases;
 mod commands;
@@ -93,6 +95,7 @@ const MODULES: &[(&str, Tests)] = &[
     ("emulation", emulation::TESTS),
     ("rootless", rootless::TESTS),
     ("inventory", inventory::TESTS),
+    ("attest", attest::TESTS),
     ("audit", audit::TESTS),
     ("sbom", sbom::TESTS),
     ("layering", layering::TESTS),

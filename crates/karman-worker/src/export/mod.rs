@@ -4,6 +4,7 @@
 //! appear, each whole or not at all; then what goes to registries is there; names in the local store
 //! move last.
 
+mod attest;
 mod blobs;
 mod publish;
 mod shipped;
@@ -19,6 +20,7 @@ use karman_exporter::image::{ImageLayer, ImageOptions, StoredImage, assemble, as
 use karman_llb::VertexDigest;
 use karman_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference};
 
+use attest::Made;
 pub(crate) use blobs::{Blob, Compressor, LayerRecipe};
 pub(crate) use shipped::is_as_shipped;
 pub(crate) use write::write_images;
@@ -179,14 +181,37 @@ impl Stage<'_> {
             for (image, chain) in target.images.iter().zip(&chains) {
                 stored.push(self.image(target, export, image, chain, vertex)?);
             }
-            let descriptor = self.top(export, target, &stored)?;
+            let made = target.images.iter().zip(&chains).zip(&stored);
+            let made =
+                made.map(|((image, chain), stored)| Made { target, export, image, chain, stored });
+            let attested = self.attest(made, &names, response)?;
+            let descriptor = self.top(export, target, &stored, attested)?;
             response.images.insert(target.name.clone(), descriptor.clone());
-            if let ([only], false) = (stored.as_slice(), target.is_index) {
+            if let ([only], false) = (stored.as_slice(), is_index(target)) {
                 response.configs.insert(target.name.clone(), only.config.digest);
             }
             top = Some(descriptor);
         }
         Ok(Prepared { target, export, top, names, chains })
+    }
+
+    /// Tells how each image came to be, and gives what is attested of them as entries of the index.
+    fn attest<'m>(
+        &self,
+        made: impl Iterator<Item = Made<'m>>,
+        names: &[Reference],
+        response: &mut SolveResponse,
+    ) -> Result<Vec<Descriptor>, SolveError> {
+        let mut entries = Vec::new();
+        for one in made {
+            let provenance = one.provenance(self.scene)?;
+            entries.extend(one.attestation(self.scene, names, provenance.as_ref())?);
+            let Some(provenance) = provenance else { continue };
+            let known = response.provenance.entry(one.target.name.clone()).or_default();
+            known.retain(|(platform, _)| *platform != one.image.platform);
+            known.push((one.image.platform.clone(), provenance));
+        }
+        Ok(entries)
     }
 
     /// Makes one platform's image in the store.
@@ -250,7 +275,7 @@ impl Stage<'_> {
         });
     }
 
-    /// How documents are written: annotations exist in OCI's only.
+    /// How documents are written.
     fn options(
         &self,
         export: &Export,
@@ -258,9 +283,8 @@ impl Stage<'_> {
         scope: AnnotationScope,
         platform: Option<&Platform>,
     ) -> ImageOptions {
-        let has_any = !export.annotations.is_empty() || !target.annotations.is_empty();
         ImageOptions {
-            oci_media_types: export.oci_media_types || has_any,
+            oci_media_types: is_oci(export, target),
             annotations: annotations(export, target, scope, platform),
         }
     }
@@ -271,17 +295,30 @@ impl Stage<'_> {
         export: &Export,
         target: &TargetResult,
         stored: &[StoredImage],
+        attested: Vec<Descriptor>,
     ) -> Result<Descriptor, SolveError> {
-        if let ([only], false) = (stored, target.is_index) {
+        if let ([only], false) = (stored, is_index(target)) {
             return Ok(only.manifest.clone());
         }
-        let manifests: Vec<Descriptor> = stored.iter().map(|s| s.manifest.clone()).collect();
+        let mut manifests: Vec<Descriptor> = stored.iter().map(|s| s.manifest.clone()).collect();
+        manifests.extend(attested);
         let options = self.options(export, target, AnnotationScope::Index, None);
         let mut top = assemble_index(&manifests, &options, self.scene.engine.store())
             .or_fail(Cause::Engine, "store the index")?;
         top.annotations.extend(annotations(export, target, AnnotationScope::IndexDescriptor, None));
         Ok(top)
     }
+}
+
+/// Whether the result is an index: only one has room for attestations.
+fn is_index(target: &TargetResult) -> bool {
+    target.is_index || !target.attest.is_empty()
+}
+
+/// Whether documents have OCI's media types: annotations and attestations exist in OCI's only.
+fn is_oci(export: &Export, target: &TargetResult) -> bool {
+    let has_any = !export.annotations.is_empty() || !target.annotations.is_empty();
+    export.oci_media_types || has_any || !target.attest.is_empty()
 }
 
 /// The annotations of the target win, as those of `--annotation` do in buildx.

@@ -12,6 +12,7 @@ mod tree;
 
 use karman_content::Store;
 use karman_control::{Cause, Session, SolveError};
+use karman_inventory::sbom;
 use karman_inventory::{Inventory, Layer, Step, StepKind, Survey, VERSION, take};
 use karman_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform};
 use serde::{Deserialize, Serialize};
@@ -138,6 +139,27 @@ impl Engine {
             zstd::decode_all(packed.as_slice()).or_fail(Cause::Store, "read an inventory")?;
         serde_json::from_slice(&json).or_fail(Cause::Store, "read an inventory").map(Some)
     }
+}
+
+/// The bill of materials of an image that a build just made, as SPDX.
+pub(crate) fn spdx(
+    engine: &Engine,
+    name: &str,
+    manifest: Digest,
+    config: Digest,
+    chain: &Chain,
+) -> Result<serde_json::Value, SolveError> {
+    let config: ImageConfig = read_document(engine.store(), &config)?;
+    let steps = crate::layering::steps_of(engine, &manifest)?.map(|steps| steps.history);
+    let opened = Opened { manifest: Some(manifest), config, chain: chain.clone(), steps };
+    let inventory = engine.inventory_of(&opened)?;
+    Ok(sbom::spdx(&sbom::Subject {
+        name,
+        digest: manifest,
+        created: opened.config.created.as_deref(),
+        version: env!("CARGO_PKG_VERSION"),
+        inventory: &inventory,
+    }))
 }
 
 fn record(store: &Store, manifest: &Digest) -> Result<Option<Record>, SolveError> {

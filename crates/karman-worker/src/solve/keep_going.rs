@@ -38,6 +38,7 @@ pub(super) fn solve(
             Ok(made) => {
                 response.images.extend(made.images);
                 response.configs.extend(made.configs);
+                response.provenance.extend(made.provenance);
             }
             Err(error) if error.cause == Cause::Interrupted => return Err(error),
             Err(error) => drop(failed.insert(target.name.clone(), error)),

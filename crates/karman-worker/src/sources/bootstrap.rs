@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use karman_control::provenance::Dependency;
 use karman_control::{Cause, ResolvedImage, SolveError, Stream};
 use karman_debootstrap::{
     Environment, IMAGE_CMD, IMAGE_PATH, Keyring, Mirrors, Plan, Source, Step,
@@ -24,6 +25,7 @@ use crate::engine::Engine;
 use crate::error::{OrFail as _, chain as error_chain, failed, store as store_error};
 use crate::exec::{StepEvents, Tail};
 use crate::layers::commit_dated;
+use crate::sources::encoded;
 
 const BUCKET: &str = "debootstrap";
 /// Packages fetched and decompressed at once.
@@ -33,6 +35,26 @@ const THREADS: usize = 6;
 struct Known {
     identity: String,
     chain: Chain,
+    /// What it was made of; older records do not tell.
+    #[serde(default)]
+    packages: Vec<Made>,
+}
+
+/// A package of a root filesystem.
+#[derive(Clone, Serialize, Deserialize)]
+struct Made {
+    name: String,
+    version: String,
+    arch: String,
+    sha256: String,
+}
+
+impl From<&karman_debootstrap::Package> for Made {
+    fn from(package: &karman_debootstrap::Package) -> Self {
+        let karman_debootstrap::Package { name, version, arch, sha256, .. } = package;
+        let [name, version, arch, sha256] = [name, version, arch, sha256].map(Clone::clone);
+        Self { name, version, arch, sha256 }
+    }
 }
 
 pub(super) fn resolve(
@@ -125,6 +147,30 @@ fn plan(engine: &Engine, source: &DebootstrapSource, arch: &str) -> Result<Arc<P
     Ok(plan)
 }
 
+/// The archive's answer as a whole, then every package.
+pub(super) fn materials(
+    engine: &Engine,
+    source: &DebootstrapSource,
+    platform: &Platform,
+) -> Result<Vec<Dependency>, SolveError> {
+    let arch = arch(platform)?;
+    let distribution = parse(source)?.distribution;
+    let (identity, packages) = match known(engine, &key(source, arch))? {
+        Some(known) => (known.identity, known.packages),
+        None => {
+            let plan = plan(engine, source, arch)?;
+            (plan.identity(), plan.packages.iter().map(Made::from).collect())
+        }
+    };
+    let package = |made: &Made| {
+        let [name, version, arch] = [&made.name, &made.version, &made.arch].map(|t| encoded(t));
+        let uri = format!("pkg:deb/{}/{name}@{version}?arch={arch}", distribution.as_str());
+        Dependency::new(uri, "sha256", made.sha256.clone())
+    };
+    let whole = Dependency::new(source.source.clone(), "sha256", identity);
+    Ok(std::iter::once(whole).chain(packages.iter().map(package)).collect())
+}
+
 fn mirrors(engine: &Engine) -> Mirrors {
     let pairs = engine.config().archive_mirrors.iter();
     pairs.fold(Mirrors::new(), |m, (from, to)| m.with(from, to))
@@ -168,7 +214,8 @@ pub(super) fn run(
     karman_debootstrap::finish(&plan, &unpacked, active.fs())
         .or_fail(Cause::Engine, "finish the root filesystem")?;
     let chain = vec![commit_dated(active, "debootstrap")?];
-    let record = Known { identity: plan.identity(), chain: chain.clone() };
+    let packages = plan.packages.iter().map(Made::from).collect();
+    let record = Known { identity: plan.identity(), chain: chain.clone(), packages };
     let bytes = serde_json::to_vec(&record).or_fail(Cause::Engine, "write a record")?;
     engine.store().put(BUCKET, key(source, arch).as_bytes(), &bytes).map_err(store_error)?;
     Ok(chain)

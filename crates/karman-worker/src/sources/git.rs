@@ -47,7 +47,11 @@ fn check_words(git: &GitSource) -> Result<(), SolveError> {
 }
 
 /// The commit that the reference names; asked of the remote once in the life of an engine.
-fn commit_of(engine: &Engine, git: &GitSource, session: &Session) -> Result<String, SolveError> {
+pub(super) fn commit_of(
+    engine: &Engine,
+    git: &GitSource,
+    session: &Session,
+) -> Result<String, SolveError> {
     check_words(git)?;
     if is_commit(&git.reference) {
         return checked(git, git.reference.to_lowercase());

@@ -44,6 +44,15 @@ pub(super) fn identity(engine: &Engine, http: &HttpSource) -> Result<Digest, Sol
     Ok(fetch(engine, http)?.digest)
 }
 
+/// The digest of a file that was fetched; without a request where that is possible.
+pub(super) fn digest_of(engine: &Engine, http: &HttpSource) -> Result<Digest, SolveError> {
+    match (http.checksum, known(engine, &http.url)?) {
+        (Some(checksum), _) => Ok(checksum),
+        (None, Some(known)) => Ok(known.digest),
+        (None, None) => identity(engine, http),
+    }
+}
+
 pub(super) fn run(engine: &Engine, http: &HttpSource) -> Result<Chain, SolveError> {
     let known = match known(engine, &http.url)? {
         Some(known) if engine.store().contains(&known.digest).map_err(store_error)? => known,

@@ -10,6 +10,7 @@ mod http;
 mod image;
 mod layout;
 mod local;
+mod material;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ use crate::solve::Output;
 
 pub(crate) use image::{LAYER_ORIGIN, discard_damaged, fetch, from_registry, registry_error};
 pub(crate) use local::context_view;
+pub(crate) use material::{encoded, materials};
 
 /// What was resolved in the life of an engine: the same question gets the same answer.
 #[derive(Default)]
