@@ -8,6 +8,7 @@ Needs root, buildah, runc and busybox-static, for `bake` also mmdebstrap and the
 
 import argparse
 import os
+import re
 import shutil
 import sys
 
@@ -167,26 +168,44 @@ def fleet_with_buildah(tool, place):
     lent = ["-v", bundle + ":" + CA_INSIDE + ":ro", "--env", "SSL_CERT_FILE=" + CA_INSIDE] \
         if bundle else []
 
-    def image(name, contexts, *arguments):
-        source = os.path.join(REPO, "images", name)
+    local = {"tools": "images/tools", "constraints": "constraints", "patches": "patches"}
+
+    def image(name, contexts, *arguments, directory=None):
+        """Builds `images/name`; contexts are images that were built before, or directories."""
+        source = os.path.join(REPO, "images", directory or name)
         with open(os.path.join(source, "Dockerfile")) as f:
             rewritten = inputs.for_buildah(f.read())
         target = os.path.join(place, name + ".Dockerfile")
         write(target, rewritten)
-        named = [x for c in contexts
-                 for x in ("--build-context", "%s=docker-image://localhost/%s" % (c, c))]
+        named = []
+        for context in ["tools", *contexts]:
+            what, _, of = context.partition("=")
+            where = os.path.join(REPO, local[what]) if what in local \
+                else "docker-image://localhost/" + (of or what)
+            named += ["--build-context", "%s=%s" % (what, where)]
         # An OCI config has no place for ONBUILD.
         steps[name] = tool.build("--format", "docker", "-t", "localhost/" + name, "-f", target,
                                  *named, *arguments, source)
 
-    series = os.path.join(REPO, "constraints", "2026.1")
-    image("python-base", ["base"])
-    image("openstack-venv-builder", ["python-base"],
-          "--build-context", "constraints=" + series, *lent)
-    image("openstack-python-runtime", ["python-base"])
+    def default(name):
+        """The default of a variable of the bake file."""
+        with open(os.path.join(REPO, "docker-bake.hcl")) as f:
+            found = re.search(r'variable "%s" \{\s*default\s*= "([^"]*)"' % name, f.read())
+        return "%s=%s" % (name, found.group(1))
+
+    series = ["--build-arg", default("SERIES")]
+    image("fleet-base", ["rootfs=base"], "--build-arg", default("DPKG_EXCLUDE"), *lent,
+          directory="base")
+    image("python-base", ["base=fleet-base"], *lent)
+    image("series", ["python-base", "constraints"], "--target", "series", *series,
+          directory="openstack-venv-builder")
+    image("openstack-venv-builder", ["python-base", "constraints"], *series, *lent)
+    image("openstack-python-runtime", ["base=python-base"], directory="openstack-runtime")
     for service in SERVICES:
-        image(service, ["openstack-venv-builder", "openstack-python-runtime"],
-              "--build-arg", "PROJECT=" + service, *lent)
+        policies = [x for n in ("SLIM", "BYTECODE") for x in ("--build-arg", default(n))]
+        image(service, ["openstack-venv-builder", "openstack-python-runtime", "series", "patches",
+                        "base=fleet-base"],
+              "--build-arg", "PROJECT=" + service, *series, *policies, *lent)
     for service in SERVICES:
         steps["push " + service] = tool.push("localhost/" + service,
                                              os.path.join(place, service + ".tar"))
