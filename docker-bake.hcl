@@ -42,7 +42,7 @@ variable "SLIM" {
 }
 
 variable "DPKG_EXCLUDE" {
-  default     = "/usr/share/doc/* /usr/share/info/* /usr/share/man/* /usr/share/locale/* /usr/share/bash-completion/* /usr/share/zsh/* /usr/share/lintian/* /usr/lib/udev/hwdb.d/* /usr/include/* /usr/*.h"
+  default     = "/usr/share/doc/* /usr/share/info/* /usr/share/man/* /usr/share/locale/* /usr/share/bash-completion/* /usr/share/zsh/* /usr/share/lintian/* /usr/lib/udev/hwdb.d/* /usr/bin/cephfs-* /usr/bin/radosgw-admin /usr/include/* /usr/*.h"
   description = "What dpkg leaves out of the packages it installs; empty for nothing"
 }
 
@@ -187,12 +187,19 @@ target "service" {
   tags = ["${PREFIX}${name}:${TAG}"]
 }
 
+target "keepalived" {
+  inherits = ["common"]
+  context  = "images/keepalived"
+  contexts = { base = IMAGE_BASE }
+  args     = { EXTRA_PACKAGES = EXTRA_PACKAGES }
+  tags     = ["${PREFIX}keepalived:${TAG}"]
+}
+
 # Images without Python of their own, and whose user they have.
 target "system" {
   name = item.name
   matrix = {
     item = [
-      { name = "keepalived", project = "keepalived" },
       { name = "libvirtd", project = "nova" },
       { name = "nova-ssh", project = "nova" },
       { name = "openvswitch", project = "openvswitch" },
@@ -201,10 +208,7 @@ target "system" {
   }
   inherits = ["common"]
   context  = "images/${item.name}"
-  contexts = {
-    base              = IMAGE_BASE
-    openstack-runtime = "target:openstack-runtime"
-  }
-  args = { PROJECT = item.project, EXTRA_PACKAGES = EXTRA_PACKAGES }
-  tags = ["${PREFIX}${item.name}:${TAG}"]
+  contexts = { openstack-runtime = "target:openstack-runtime" }
+  args     = { PROJECT = item.project, EXTRA_PACKAGES = EXTRA_PACKAGES }
+  tags     = ["${PREFIX}${item.name}:${TAG}"]
 }
