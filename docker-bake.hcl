@@ -42,7 +42,7 @@ variable "SLIM" {
 }
 
 variable "DPKG_EXCLUDE" {
-  default     = "/usr/share/doc/* /usr/share/info/* /usr/share/man/* /usr/share/locale/* /usr/share/bash-completion/* /usr/share/zsh/* /usr/share/lintian/* /usr/lib/udev/hwdb.d/* /usr/bin/cephfs-* /usr/bin/radosgw-admin /usr/include/* /usr/*.h"
+  default     = "/usr/share/doc/* /usr/share/info/* /usr/share/man/* /usr/share/locale/* /usr/share/bash-completion/* /usr/share/zsh/* /usr/share/lintian/* /usr/lib/udev/hwdb.d/* /usr/bin/cephfs-* /usr/bin/radosgw-admin /usr/include/* /usr/*.h /usr/*.la"
   description = "What dpkg leaves out of the packages it installs; empty for nothing"
 }
 
