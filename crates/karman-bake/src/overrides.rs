@@ -158,7 +158,11 @@ impl Granted {
                 self.read.extend(t.secret.iter().map(|s| s.src.clone()).filter(given));
             }
             "ssh" => self.read.extend(t.ssh.iter().flat_map(|s| s.paths.clone())),
-            "output" => self.write.extend(t.output.iter().map(|o| o.dest.clone()).filter(given)),
+            "output" => {
+                self.write.extend(t.output.iter().map(|o| o.dest.clone()).filter(given));
+                let plans = t.output.iter().filter_map(|o| o.attrs.get("layer-plan").cloned());
+                self.read.extend(plans.filter(given));
+            }
             "entitlements" => self.privileges.extend(o.values.iter().cloned()),
             _ => {}
         }

@@ -22,6 +22,7 @@ pub(crate) const TESTS: Tests = &[
     ("what_buildah_built_is_relayered", what_buildah_built_is_relayered),
     ("other_tools_read_the_layers", other_tools_read_the_layers),
     ("a_bad_plan_is_told", a_bad_plan_is_told),
+    ("a_plan_elsewhere_needs_permission", a_plan_elsewhere_needs_permission),
 ];
 
 /// Packages whose files meet in every unpleasant way: diverted, linked to each other, claimed twice, reached through a
@@ -449,6 +450,20 @@ fn other_tools_read_the_layers(lab: &Lab) -> Tested {
         assert_eq!(one, other, "umoci unpacks something else");
     }
     assert_eq!(steps.lines().count(), packages.lines().count());
+    Ok(())
+}
+
+/// A bake file of others does not have any file of ours read.
+fn a_plan_elsewhere_needs_permission(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    place.write("ctx/Dockerfile", "FROM scratch\nCOPY a /a\n");
+    place.write("ctx/a", "a");
+    let output = "type=image,layering=packages,layer-plan=/etc/hostname";
+    let file = format!("target \"default\" {{\n context = \"ctx\"\n output = [\"{output}\"]\n}}\n");
+    place.write("docker-bake.hcl", file);
+    place.run(["bake"]).is(2, "fs.read=/etc/hostname");
+    place.run(["bake", "--allow", "fs.read=/etc/hostname"]).is(3, "read the layer plan");
+    place.run(["bake", "-o", output]).is(3, "read the layer plan");
     Ok(())
 }
 

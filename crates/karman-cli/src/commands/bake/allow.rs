@@ -13,6 +13,8 @@ use crate::setup::Context;
 
 /// Turns the checks of paths and agents on or off; on by default.
 const CHECK_FILES: &str = "BUILDX_BAKE_ENTITLEMENTS_FS";
+/// The attribute of an output that names a file to read.
+const LAYER_PLAN: &str = "layer-plan";
 /// Links followed in one path.
 const MAX_LINKS: usize = 255;
 const KNOWN: [&str; 7] =
@@ -190,7 +192,9 @@ fn paths_read(target: &Target) -> Vec<String> {
     let keys = target.ssh.iter().flat_map(|s| s.paths.clone());
     let caches = target.cache_from.iter().filter(|c| c.kind == "local");
     let caches = caches.filter_map(|c| c.attrs.get("src").cloned());
-    secrets.chain(keys).chain(caches).collect()
+    let plans = target.output.iter().filter_map(|o| o.attrs.get(LAYER_PLAN).cloned());
+    let plans = plans.filter(|plan| !plan.is_empty());
+    secrets.chain(keys).chain(caches).chain(plans).collect()
 }
 
 fn paths_written(target: &Target) -> Vec<String> {
