@@ -161,6 +161,24 @@ fn the_same_environment_gives_the_same_bytes() {
 }
 
 #[test]
+fn duplicates_are_linked_inside_a_distribution_only() {
+    use std::os::unix::fs::MetadataExt as _;
+    const NAME: &str = "duplicates_are_linked_inside_a_distribution_only";
+    let Some(venv) = Venv::new(NAME) else { return };
+    let text = "x".repeat(2000);
+    for name in ["demo", "other"] {
+        let files = ["a", "b"].map(|file| format!("{name}/{file}.txt"));
+        let files: Vec<(&str, &str)> = files.iter().map(|file| (file.as_str(), &*text)).collect();
+        venv.distribution(name, &files);
+    }
+    venv.finish(&[("SLIM", "duplicates"), ("BYTECODE", "none")]);
+    let inode = |file: &str| std::fs::metadata(venv.site().join(file)).expect("a file").ino();
+    assert_eq!(inode("demo/a.txt"), inode("demo/b.txt"));
+    assert_eq!(inode("other/a.txt"), inode("other/b.txt"));
+    assert_ne!(inode("demo/a.txt"), inode("other/a.txt"), "their layers are not each other's");
+}
+
+#[test]
 fn an_image_keeps_what_it_names_and_nothing_happens_without_policies() {
     const NAME: &str = "an_image_keeps_what_it_names_and_nothing_happens_without_policies";
     let Some(venv) = Venv::new(NAME) else { return };
