@@ -26,6 +26,16 @@ variable "TAG" {
   description = "Tag of every image"
 }
 
+variable "LAYER_PLAN" {
+  default     = "images/layers.json"
+  description = "Which units are in one layer (docs/layering.md); empty to plan the images of one bake together"
+}
+
+variable "OUTPUT" {
+  default     = "type=image,layering=packages,layer-plan=${LAYER_PLAN}"
+  description = "Where images go and how their layers are cut"
+}
+
 variable "UV_CACHE_ID" {
   default     = "uv-cache"
   description = "Name of uv's cache mount; one for each base that differs in its Python"
@@ -184,7 +194,8 @@ target "service" {
     EXTRA_PACKAGES = EXTRA_PACKAGES
     EXTRA_PYTHON   = EXTRA_PYTHON
   }
-  tags = ["${PREFIX}${name}:${TAG}"]
+  tags   = ["${PREFIX}${name}:${TAG}"]
+  output = [OUTPUT]
 }
 
 target "keepalived" {
@@ -193,6 +204,7 @@ target "keepalived" {
   contexts = { base = IMAGE_BASE }
   args     = { EXTRA_PACKAGES = EXTRA_PACKAGES }
   tags     = ["${PREFIX}keepalived:${TAG}"]
+  output   = [OUTPUT]
 }
 
 # Images without Python of their own, and whose user they have.
@@ -211,4 +223,5 @@ target "system" {
   contexts = { openstack-runtime = "target:openstack-runtime" }
   args     = { PROJECT = item.project, EXTRA_PACKAGES = EXTRA_PACKAGES }
   tags     = ["${PREFIX}${item.name}:${TAG}"]
+  output   = [OUTPUT]
 }

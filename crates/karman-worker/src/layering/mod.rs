@@ -157,7 +157,10 @@ fn read_plan(file: &Path) -> Result<Plan, SolveError> {
     let doing = format!("read the layer plan `{}`", file.display());
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).or_fail(Cause::Input, &doing).map_err(|error| {
-        error.with_hint("`karman bake --print-layers=json` prints the plan of what it builds")
+        error.with_hint(
+            "`karman bake --print-layers=json` prints the plan of what it builds; an empty \
+             `layer-plan=` plans the images of one build together",
+        )
     })?;
     opened.take(MAX_PLAN + 1).read_to_end(&mut bytes).or_fail(Cause::Input, &doing)?;
     if bytes.len() as u64 > MAX_PLAN {
