@@ -134,7 +134,10 @@ impl fmt::Display for CacheEntry {
 }
 
 /// Cache entries of a text of a command line or a compose file, where references may stand side by side: `a,b`.
-pub(crate) fn parse_caches(text: &str) -> Result<Vec<CacheEntry>, Problem> {
+///
+/// # Errors
+/// When a field cannot be read or the type is missing.
+pub fn parse_caches(text: &str) -> Result<Vec<CacheEntry>, Problem> {
     if text.is_empty() {
         return Ok(Vec::new());
     }

@@ -35,7 +35,7 @@ mod types;
 mod value;
 mod variables;
 
-pub use self::entry::{Attest, CacheEntry, Output, Secret, Ssh};
+pub use self::entry::{Attest, CacheEntry, Output, Secret, Ssh, parse_caches};
 pub use self::file::{BakeFile, DEFAULT_FILES, parse};
 pub use self::list::{
     ListedTarget, ListedVariable, list_targets, list_variables, targets_json, targets_table,

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use karman_bake::{Output, Target};
-use karman_control::{Annotation, Export, OutputKind, OutputSpec};
+use karman_bake::{CacheEntry, Output, Target};
+use karman_control::{
+    Annotation, CacheExport, CacheImport, CacheSpecError, Export, OutputKind, OutputSpec,
+};
 use karman_oci::Platform;
 
 use crate::error::{PlanError, Problem};
@@ -18,9 +20,8 @@ const LOCAL_PLATFORM: &str = "local";
 /// bake's prefix for paths below the working directory.
 const CWD: &str = "cwd://";
 
-/// The attributes of a resolved bake target. A target that is only linked has no tags and goes
-/// nowhere. `cache-from` and `cache-to` mean nothing here (the local cache is always used), `pull`,
-/// `call` and `entitlements` are the caller's to heed.
+/// The attributes of a resolved bake target. A target that is only linked has no tags, goes nowhere
+/// and writes no cache. `pull`, `call` and `entitlements` are the caller's to heed.
 ///
 /// # Errors
 /// [`PlanError::Usage`] for a value that cannot be read, and for what Karman cannot do yet:
@@ -66,7 +67,15 @@ pub fn from_bake(name: &str, target: &Target) -> Result<TargetSpec, PlanError> {
             bad(e.to_string(), "want `type=provenance,mode=min|max` or `type=sbom`")
         })?;
     }
+    let cached = |e: CacheSpecError| match e.hint() {
+        Some(hint) => bad(e.to_string(), hint),
+        None => PlanError::Usage { message: format!("target `{name}`: {e}"), hint: None },
+    };
+    let from = |c: &CacheEntry| CacheImport::new(&c.kind, &c.attrs).map_err(cached);
+    spec.cache_from = target.cache_from.iter().map(from).collect::<Result<_, _>>()?;
     if !target.linked {
+        let to = |c: &CacheEntry| CacheExport::new(&c.kind, &c.attrs).map_err(cached);
+        spec.cache_to = target.cache_to.iter().map(to).collect::<Result<_, _>>()?;
         spec.tags.clone_from(&target.tags);
         for output in &target.output {
             spec.exports.push(export(output).map_err(|p| placed(name, p))?);

@@ -52,7 +52,9 @@ impl Planner<'_> {
             is_index: is_index(spec, &self.build_args(spec))?,
             attest: spec.attest.clone(),
             asked: None,
+            cache_to: spec.cache_to.iter().map(|c| c.clone().below(&self.facts.cwd)).collect(),
         };
+        self.reads_caches(spec);
         check_exports(&result)?;
         let place = self.main_place(spec)?;
         let dockerfile = self.dockerfile(spec, &place)?;
@@ -217,6 +219,14 @@ impl Planner<'_> {
             false => format!("build arguments were not consumed: {list}"),
         };
         self.warn(vec![Diagnostic::warning(message, None)]);
+    }
+
+    fn reads_caches(&mut self, spec: &TargetSpec) {
+        for cache in spec.cache_from.iter().map(|c| c.clone().below(&self.facts.cwd)) {
+            if !self.cache_from.contains(&cache) {
+                self.cache_from.push(cache);
+            }
+        }
     }
 
     fn placed(&self, export: &Export) -> Export {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use karman_control::provenance::Asked;
-use karman_control::{Backend, ImageResult, Session, SolveRequest, TargetResult};
+use karman_control::{Backend, CacheImport, ImageResult, Session, SolveRequest, TargetResult};
 use karman_diag::{Diagnostic, SourceMap, nearest};
 use karman_llb::Graph;
 
@@ -125,6 +125,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) epoch: Option<i64>,
     /// Whether progress names carry the target's name.
     pub(crate) is_prefixed: bool,
+    /// The caches that any target reads: all targets are one graph.
+    pub(crate) cache_from: Vec<CacheImport>,
 }
 
 impl<'a> Planner<'a> {
@@ -149,6 +151,7 @@ impl<'a> Planner<'a> {
             asked: BTreeMap::new(),
             epoch: None,
             is_prefixed,
+            cache_from: Vec::new(),
         }
     }
 
@@ -158,6 +161,7 @@ impl<'a> Planner<'a> {
             targets: results.into_values().collect(),
             epoch: self.epoch,
             keep_going: false,
+            cache_from: self.cache_from,
         };
         Planned { request, sources: self.sources, warnings: self.warnings }
     }

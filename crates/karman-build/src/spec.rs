@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use karman_control::{Annotation, Attestations, Export, SolveRequest};
+use karman_control::{Annotation, Attestations, CacheExport, CacheImport, Export, SolveRequest};
 use karman_diag::{Diagnostic, SourceMap};
 use karman_oci::Platform;
 
@@ -42,6 +42,10 @@ pub struct TargetSpec {
     pub annotations: Vec<Annotation>,
     /// What is attested of its images.
     pub attest: Attestations,
+    /// Caches to read. Relative places are relative to the working directory.
+    pub cache_from: Vec<CacheImport>,
+    /// Caches to write.
+    pub cache_to: Vec<CacheExport>,
     /// Whether cached results are passed over.
     pub no_cache: bool,
     /// Stages whose cached results are passed over.
@@ -76,6 +80,8 @@ impl Default for TargetSpec {
             exports: Vec::new(),
             annotations: Vec::new(),
             attest: Attestations::default(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
             no_cache: false,
             no_cache_filter: Vec::new(),
             network: None,

@@ -81,11 +81,6 @@ impl Failure {
         Self::Usage { message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// A flag of buildx that cannot do anything yet.
-    pub(crate) fn unsupported(flag: &str) -> Self {
-        Self::usage(format!("`{flag}` is not supported yet"))
-    }
-
     /// Something of the host failed.
     pub(crate) fn host(doing: &'static str, source: impl Into<Box<dyn std::error::Error>>) -> Self {
         Self::Host { doing, source: source.into() }

@@ -38,32 +38,6 @@ pub(crate) fn parse_allow(text: &str) -> Result<Allow, String> {
     }
 }
 
-/// Flags of buildx that Karman knows but cannot serve yet. They are errors, never ignored.
-#[derive(Debug, Default, clap::Args)]
-#[command(next_help_heading = "Not supported yet (an error when given)")]
-pub(crate) struct Unsupported {
-    /// Read a remote cache; the local one is always used
-    #[arg(long, value_name = "SPEC")]
-    cache_from: Vec<String>,
-    /// Write a remote cache
-    #[arg(long, value_name = "SPEC")]
-    cache_to: Vec<String>,
-}
-
-impl Unsupported {
-    /// Refuses what was asked for.
-    pub(crate) fn refuse(&self) -> Done<()> {
-        let flags = [
-            ("--cache-from", !self.cache_from.is_empty()),
-            ("--cache-to", !self.cache_to.is_empty()),
-        ];
-        match flags.into_iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Failure::unsupported(flag)),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Reads `--output`.
 pub(crate) fn parse_output(text: &str) -> Done<Export> {
     let mut spec = OutputSpec::parse(text).map_err(|e| Failure::usage(e.to_string()))?;

@@ -112,13 +112,16 @@ fn wrong_command_lines_exit_2_and_name_the_nearest_flag() {
 }
 
 #[test]
-fn flags_without_effect_are_errors_that_name_them() {
+fn caches_that_make_no_sense_are_explained() {
     let place = Place::new();
-    for flag in ["--cache-to=type=registry,ref=x", "--cache-from=x"] {
-        let told = place.karman(&["build", flag, "."]);
-        told.is(2, "is not supported yet");
-        let name = flag.split('=').next().expect("a name");
-        told.is(2, name);
+    for (flag, why) in [
+        ("--cache-to=type=gha", "cache type `gha` is not supported"),
+        ("--cache-to=type=gha", "hint: use `type=local`"),
+        ("--cache-from=type=s3,bucket=x", "hint: use `type=registry`"),
+        ("--cache-from=type=local", "cache type `local` needs `src=`"),
+        ("--cache-to=ref=x", "--cache-to: type required"),
+    ] {
+        place.karman(&["build", flag, "."]).is(2, why);
     }
 }
 

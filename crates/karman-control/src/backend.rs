@@ -6,7 +6,10 @@ use karman_llb::{Graph, SourceOp, VertexDigest};
 use karman_oci::{Descriptor, Digest, ImageConfig, Platform};
 
 use crate::provenance::{Asked, Provenance};
-use crate::{Annotation, Attestations, EventSink, Export, LayerPlan, Session, SolveError};
+use crate::{
+    Annotation, Attestations, CacheExport, CacheImport, EventSink, Export, LayerPlan, Session,
+    SolveError,
+};
 
 /// A graph with what is wanted of it.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +22,8 @@ pub struct SolveRequest {
     pub epoch: Option<i64>,
     /// Whether a target that fails leaves the others alone, instead of stopping everything.
     pub keep_going: bool,
+    /// Caches to look into for what the own one does not have.
+    pub cache_from: Vec<CacheImport>,
 }
 
 /// What is wanted for one target.
@@ -40,6 +45,8 @@ pub struct TargetResult {
     pub attest: Attestations,
     /// How it was asked for; without it nothing can be said of how it came to be.
     pub asked: Option<Asked>,
+    /// Caches to write once the target is built.
+    pub cache_to: Vec<CacheExport>,
 }
 
 /// One platform's result.

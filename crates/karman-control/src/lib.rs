@@ -6,6 +6,7 @@
 mod annotation;
 mod attest;
 mod backend;
+mod cache;
 mod error;
 mod event;
 mod layers;
@@ -16,6 +17,7 @@ mod session;
 pub use annotation::{Annotation, AnnotationError, AnnotationScope};
 pub use attest::{AttestError, Attestations, ProvenanceMode, ProvenanceSpec};
 pub use backend::{Backend, ImageResult, ResolvedImage, SolveRequest, SolveResponse, TargetResult};
+pub use cache::{CacheExport, CacheImport, CachePlace, CacheSpecError};
 pub use error::{Cause, SolveError};
 pub use event::{Event, EventSink, Stream, VertexStatus};
 pub use layers::{LayerPlan, PlannedImage, PlannedLayer};

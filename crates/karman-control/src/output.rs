@@ -34,6 +34,32 @@ pub enum CompressionKind {
     Uncompressed,
 }
 
+impl CompressionKind {
+    /// The names that [`CompressionKind::parse`] reads.
+    pub const NAMES: &str = "gzip, zstd or uncompressed";
+
+    /// Reads BuildKit's name of a compression.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "gzip" => Some(Self::Gzip),
+            "zstd" => Some(Self::Zstd),
+            "uncompressed" => Some(Self::Uncompressed),
+            _ => None,
+        }
+    }
+
+    /// BuildKit's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Uncompressed => "uncompressed",
+        }
+    }
+}
+
 /// A layer compression with its level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Compression {
@@ -283,12 +309,8 @@ impl OutputSpec {
             "layering" | "layer-budget" | "layer-plan" if self.is_image() => {}
             "name" => e.names = value.split(',').map(|n| n.trim().to_owned()).collect(),
             "compression" => {
-                e.compression.kind = match value {
-                    "gzip" => CompressionKind::Gzip,
-                    "zstd" => CompressionKind::Zstd,
-                    "uncompressed" => CompressionKind::Uncompressed,
-                    _ => return Err(bad("want gzip, zstd or uncompressed")),
-                }
+                let kind = CompressionKind::parse(value);
+                e.compression.kind = kind.ok_or_else(|| bad("want gzip, zstd or uncompressed"))?;
             }
             "compression-level" => {
                 e.compression.level = Some(value.parse().map_err(|_| bad("want a number"))?);

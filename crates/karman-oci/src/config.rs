@@ -38,6 +38,9 @@ pub struct ImageConfig {
     /// How the layers came to be.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub history: Vec<History>,
+    /// A build cache for the layers of the image (BuildKit's inline cache), base64.
+    #[serde(rename = "moby.buildkit.cache.v0", skip_serializing_if = "Option::is_none", default)]
+    pub inline_cache: Option<String>,
 }
 
 impl ImageConfig {

@@ -22,6 +22,11 @@ impl Cancel {
         self.0.store(true, Ordering::SeqCst);
     }
 
+    /// Takes the request back, for whoever starts anew. Nothing may be running.
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
     /// Whether work should stop.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)

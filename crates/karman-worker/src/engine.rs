@@ -112,6 +112,14 @@ impl Engine {
         self.store().keep_uses().map_err(store_error)
     }
 
+    /// Goes on after a failure of a solve, unless somebody stopped the engine.
+    pub(crate) fn resume(&self) {
+        self.0.cancel.reset();
+        if self.interrupted() {
+            self.0.cancel.cancel();
+        }
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
     }

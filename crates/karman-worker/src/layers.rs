@@ -40,6 +40,12 @@ impl Windows {
         Self(vec![(started.as_nanos(), until)])
     }
 
+    /// Of a layer whose files of the build's own were given the epoch when it was written.
+    pub(crate) fn at(epoch: i64) -> Self {
+        let nanos = Time::from_secs(epoch).as_nanos();
+        Self(vec![(nanos, nanos)])
+    }
+
     /// Adds the windows of another layer.
     pub(crate) fn add(&mut self, other: &Windows) {
         self.0.extend(&other.0);

@@ -13,6 +13,7 @@
 //! | `images` | images by name in the local store |
 //! | `export` | from layers to blobs, manifests and outputs |
 //! | `layering` | layers along packages, planned over all images of a run |
+//! | `remote` | caches of other places: `--cache-from`, `--cache-to` |
 //! | `made_by` | which step made a layer, for inventories |
 //! | `inventory` | images of any place, read for their inventory |
 //! | `usage` | what the store holds, and pruning it |
@@ -33,6 +34,7 @@ mod inventory;
 mod layering;
 mod layers;
 mod made_by;
+mod remote;
 mod running;
 mod solve;
 mod sources;

@@ -60,6 +60,13 @@ pub(crate) fn remember(store: &Store, layer: &SnapshotId, ran: &Ran<'_>) -> Resu
     store.put(BUCKET, layer.as_str(), &bytes).map_err(store_error)
 }
 
+/// Writes down what made a layer of a cache: what it copied is not known here, nor what was lent to it.
+pub(crate) fn adopt(store: &Store, layer: &SnapshotId, step: Step) -> Result<(), SolveError> {
+    let made = MadeBy { step, ..MadeBy::default() };
+    let bytes = serde_json::to_vec(&made).or_fail(Cause::Engine, "write a record")?;
+    store.put(BUCKET, layer.as_str(), &bytes).map_err(store_error)
+}
+
 /// What made a layer, where it is known.
 pub(crate) fn recall(store: &Store, layer: &SnapshotId) -> Result<Option<MadeBy>, SolveError> {
     let Some(bytes) = store.get(BUCKET, layer.as_str()).map_err(store_error)? else {

@@ -23,7 +23,7 @@ use crate::attest::{AttestArgs, metadata_mode};
 use crate::call::{self, CallArgs};
 use crate::driver::{self, Job, Made};
 use crate::failure::{Done, Failure};
-use crate::flags::{Unsupported, check_names, has_image, image_export, push_all};
+use crate::flags::{check_names, has_image, image_export, push_all};
 use crate::layers::Format;
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
@@ -96,13 +96,10 @@ pub(crate) struct Args {
     push: Option<bool>,
     #[command(flatten)]
     attestations: AttestArgs,
-    #[command(flatten)]
-    unsupported: Unsupported,
 }
 
 /// Builds, prints or lists.
 pub(crate) fn run(args: Args, context: &Context) -> Done {
-    args.unsupported.refuse()?;
     let list = args.list.as_deref().map(Listing::parse).transpose()?;
     if args.print && list.is_some() {
         return Err(Failure::usage("`--print` and `--list` are mutually exclusive"));
@@ -182,9 +179,6 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
         .map(|(name, target)| spec(name, target, args.load, args.push == Some(true)))
         .collect::<Done<_>>()?;
     let pull = args.pull || resolved.targets.values().any(|t| t.pull == Some(true));
-    if matches!(progress, Progress::Tty | Progress::Plain) {
-        note_ignored(resolved);
-    }
     let allow = allowed.privileges(&resolved.granted);
     allowed.check(resolved, context)?;
     let job = |specs| {
@@ -268,24 +262,6 @@ fn spec(name: &str, target: &karman_bake::Target, load: bool, push: bool) -> Don
         spec.tags.push(name.to_lowercase());
     }
     Ok(spec)
-}
-
-/// Says what of the files has no effect: bake files are shared with buildx, so it is no error.
-fn note_ignored(resolved: &Resolved) {
-    let names = |has: &dyn Fn(&karman_bake::Target) -> bool| {
-        let names: Vec<&str> =
-            resolved.targets.iter().filter(|(_, t)| has(t)).map(|(n, _)| n.as_str()).collect();
-        names.join(", ")
-    };
-    let ignored = [
-        ("cache-from", names(&|t| !t.cache_from.is_empty())),
-        ("cache-to", names(&|t| !t.cache_to.is_empty())),
-    ];
-    for (key, targets) in ignored.iter().filter(|(_, targets)| !targets.is_empty()) {
-        out::note(&format!(
-            "WARNING: `{key}` is not supported yet and has no effect ({targets})\n"
-        ));
-    }
 }
 
 /// Whether a target was asked for that the files do not have.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use karman_bake::{Attest, Target};
+use karman_bake::{Attest, CacheEntry, Target, parse_caches};
 use karman_build::{PlanError, SecretSpec, SshSpec, TargetSpec, from_bake};
 use karman_control::{Export, OutputKind};
 use karman_oci::Reference;
@@ -13,8 +13,8 @@ use crate::call::CallArgs;
 use crate::driver::{self, Job};
 use crate::failure::{Done, Failure};
 use crate::flags::{
-    Allow, Unsupported, check_names, has_image, image_export, parse_allow, parse_host,
-    parse_output, parse_secret, parse_ssh, push_all,
+    Allow, check_names, has_image, image_export, parse_allow, parse_host, parse_output,
+    parse_secret, parse_ssh, push_all,
 };
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
@@ -62,6 +62,13 @@ pub(crate) struct Args {
     /// SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET
     #[arg(long, value_name = "SPEC", value_parser = parse_ssh)]
     ssh: Vec<SshSpec>,
+    /// Cache to read besides the own one: REF, type=registry,ref=REF or type=local,src=DIR
+    #[arg(long, value_name = "SPEC")]
+    cache_from: Vec<String>,
+    /// Cache to write: type=registry,ref=REF, type=local,dest=DIR or type=inline; with mode=max of all
+    /// steps
+    #[arg(long, value_name = "SPEC")]
+    cache_to: Vec<String>,
     /// Run everything again
     #[arg(long)]
     no_cache: bool,
@@ -121,13 +128,10 @@ pub(crate) struct Args {
     /// Push the image to the registry that its name says: shorthand for --output=type=registry
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     push: Option<bool>,
-    #[command(flatten)]
-    unsupported: Unsupported,
 }
 
 /// Builds.
 pub(crate) fn run(args: Args, context: Context) -> Done {
-    args.unsupported.refuse()?;
     let told = metadata_mode(&context.env)?;
     let progress = args.progress.choose(&context.env, args.quiet)?;
     let spec = args.spec()?;
@@ -217,6 +221,8 @@ impl Args {
         for text in self.attest.iter().cloned().chain(self.attestations.specs()) {
             target.attest.push(Attest::parse(&text).map_err(Failure::usage)?);
         }
+        target.cache_from = caches("--cache-from", &self.cache_from)?;
+        target.cache_to = caches("--cache-to", &self.cache_to)?;
         from_bake(NAME, &target).map_err(|error| match error {
             // There is one target only, which nobody named.
             PlanError::Usage { message, hint } => {
@@ -250,6 +256,16 @@ impl Args {
         }
         Ok(exports)
     }
+}
+
+/// Reads `--cache-from` or `--cache-to`.
+fn caches(flag: &str, texts: &[String]) -> Done<Vec<CacheEntry>> {
+    let mut entries = Vec::new();
+    for text in texts {
+        let read = parse_caches(text).map_err(|why| Failure::usage(format!("{flag}: {why}")))?;
+        entries.extend(read);
+    }
+    Ok(entries)
 }
 
 /// A label without a value is empty, as in docker.

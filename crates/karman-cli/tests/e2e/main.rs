@@ -19,6 +19,7 @@
 //! | `push` | pushes to it, and accounts |
 //! | `registries` | TLS, client certificates, tokens, helpers, mirrors, rules of other programs |
 //! | `faulty` | pushes and pulls through a proxy that makes mistakes |
+//! | `remote_cache` | caches of a registry, a directory, an image: a second machine starts warm |
 //! | `fetch` | files by HTTP, git repositories |
 //! | `hostile` | files and images that somebody else wrote |
 //! | `git` | git contexts in every form, agents |
@@ -55,6 +56,7 @@ mod proxy;
 mod push;
 mod registries;
 mod registry;
+mod remote_cache;
 mod repeat;
 mod report;
 mod resolver;
@@ -89,6 +91,7 @@ const MODULES: &[(&str, Tests)] = &[
     ("push", push::TESTS),
     ("registries", registries::TESTS),
     ("faulty", faulty::TESTS),
+    ("remote_cache", remote_cache::TESTS),
     ("fetch", fetch::TESTS),
     ("git", git::TESTS),
     ("hostile", hostile::TESTS),

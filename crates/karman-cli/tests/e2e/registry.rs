@@ -97,7 +97,7 @@ impl Registry {
     }
 
     /// The file of a blob.
-    fn blob(&self, digest: &str) -> PathBuf {
+    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
         self.storage.join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
     }
@@ -195,7 +195,7 @@ fn credentials_of_docker_config_are_used(lab: &Lab) -> Tested {
     Ok(())
 }
 
-fn flip(path: &Path) {
+pub(crate) fn flip(path: &Path) {
     let mut bytes = fs::read(path).expect("the blob");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x40;

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use karman_oci::{Descriptor, Index};
+use karman_oci::{Descriptor, Digest, Index};
 
 use super::closure::closure;
-use super::{ExportError, IMAGE_NAME, Named, beside};
+use super::{ExportError, IMAGE_NAME, Named, REF_NAME, beside};
 use crate::blobs::{BlobDir, BlobSource, MAX_DOCUMENT};
 
 /// The file that says what the directory is.
@@ -23,14 +23,51 @@ pub fn write_layout(
     images: &[Named<'_>],
     dest: &Path,
 ) -> Result<(), ExportError> {
+    let fill = |root: &Path| {
+        let mut blobs = Vec::new();
+        for image in images {
+            blobs.extend(closure(source, image.top)?.into_iter().map(|blob| blob.digest));
+        }
+        let entries = images.iter().flat_map(Named::index_entries).collect();
+        fill(source, &blobs, entries, root, dest)
+    };
+    whole(dest, &fill)
+}
+
+/// Something that is no image, such as a build cache, and everything that belongs to it.
+#[derive(Debug, Clone, Copy)]
+pub struct LayoutEntry<'a> {
+    /// What the index names.
+    pub top: &'a Descriptor,
+    /// Its name.
+    pub tag: &'a str,
+    /// All its blobs, `top` among them; those that the layout has already may be missing in the source.
+    pub blobs: &'a [Digest],
+}
+
+/// Adds an entry to a layout directory, in place of the one with its name.
+///
+/// # Errors
+/// When a blob is missing, or the directory cannot be written.
+pub fn add_to_layout(
+    source: &dyn BlobSource,
+    entry: &LayoutEntry<'_>,
+    dest: &Path,
+) -> Result<(), ExportError> {
+    let mut named = entry.top.clone();
+    named.annotations.insert(REF_NAME.to_owned(), entry.tag.to_owned());
+    whole(dest, &|root| fill(source, entry.blobs, vec![named.clone()], root, dest))
+}
+
+/// Fills an existing directory in place, a new one under another name first.
+fn whole(dest: &Path, fill: &dyn Fn(&Path) -> Result<(), ExportError>) -> Result<(), ExportError> {
     if dest.exists() {
-        return fill(source, images, dest, dest);
+        return fill(dest);
     }
     let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
     let temp = beside(dest).map_err(failed)?;
     fs::create_dir(&temp).map_err(failed)?;
-    let written =
-        fill(source, images, &temp, dest).and_then(|()| fs::rename(&temp, dest).map_err(failed));
+    let written = fill(&temp).and_then(|()| fs::rename(&temp, dest).map_err(failed));
     if written.is_err() {
         // The first error is the one that matters.
         let _ = fs::remove_dir_all(&temp);
@@ -40,21 +77,20 @@ pub fn write_layout(
 
 fn fill(
     source: &dyn BlobSource,
-    images: &[Named<'_>],
+    wanted: &[Digest],
+    new: Vec<Descriptor>,
     root: &Path,
     dest: &Path,
 ) -> Result<(), ExportError> {
     let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
     let blobs = BlobDir::open(root).map_err(failed)?;
-    for image in images {
-        for blob in closure(source, image.top)? {
-            blobs
-                .add_from(source, &blob.digest)
-                .map_err(|source| ExportError::Blob { digest: blob.digest, source })?;
-        }
+    for digest in wanted {
+        blobs
+            .add_from(source, digest)
+            .map_err(|source| ExportError::Blob { digest: *digest, source })?;
     }
     let mut entries = existing(root).map_err(failed)?;
-    for entry in images.iter().flat_map(Named::index_entries) {
+    for entry in new {
         entries.retain(|other| !is_same(other, &entry));
         entries.push(entry);
     }
@@ -77,8 +113,12 @@ fn existing(root: &Path) -> io::Result<Vec<Descriptor>> {
 
 /// Whether a new entry takes the place of another: the same name, or the same image without one.
 fn is_same(other: &Descriptor, new: &Descriptor) -> bool {
-    match new.annotations.get(IMAGE_NAME) {
-        Some(name) => other.annotations.get(IMAGE_NAME) == Some(name),
-        None => other.digest == new.digest && other.annotations == new.annotations,
+    let names = |d: &Descriptor| {
+        (d.annotations.get(IMAGE_NAME).cloned(), d.annotations.get(REF_NAME).cloned())
+    };
+    match names(new) {
+        (Some(name), _) => other.annotations.get(IMAGE_NAME) == Some(&name),
+        (None, Some(tag)) => names(other) == (None, Some(tag)),
+        (None, None) => other.digest == new.digest && other.annotations == new.annotations,
     }
 }

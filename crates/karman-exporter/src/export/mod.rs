@@ -11,7 +11,7 @@ mod rootfs;
 
 pub use archive::{ArchiveKind, write_archive};
 pub use closure::closure;
-pub use layout::write_layout;
+pub use layout::{LayoutEntry, add_to_layout, write_layout};
 pub use rootfs::{Rootfs, export_local, export_tar};
 
 use std::fs::OpenOptions;

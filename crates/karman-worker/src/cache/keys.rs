@@ -33,6 +33,12 @@ pub(crate) fn content_key(op: &Digest, contents: impl IntoIterator<Item = Digest
     keyed(b"content", op, contents)
 }
 
+/// The key that other machines compute too, given for each input its portable key, or the digest of
+/// what is read of it where it is a directory of the caller.
+pub(crate) fn portable_key(op: &Digest, inputs: impl IntoIterator<Item = Digest>) -> Digest {
+    keyed(b"portable", op, inputs)
+}
+
 fn keyed(domain: &[u8], op: &Digest, parts: impl IntoIterator<Item = Digest>) -> Digest {
     let mut hasher = Hasher::new();
     hasher.field(domain);

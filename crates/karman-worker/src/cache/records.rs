@@ -93,6 +93,19 @@ impl Records {
         Ok(notes)
     }
 
+    /// The note of the run that gave a definition key its result.
+    pub(crate) fn note(
+        &self,
+        op: &Digest,
+        definition: &Digest,
+    ) -> Result<Option<RunNote>, SolveError> {
+        let Some(bytes) = self.store.get(RUNS, note_key(op, definition)).map_err(store_error)?
+        else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes).or_fail(Cause::Store, "read a cache record").map(Some)
+    }
+
     /// Writes a note again, with content digests that were not known before.
     pub(crate) fn amend(
         &self,

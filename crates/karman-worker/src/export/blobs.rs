@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use karman_control::{
-    Cause, Compression, CompressionKind, Export, Layering, OutputKind, SolveError, SolveRequest,
+    CacheExport, Cause, Compression, CompressionKind, Export, Layering, OutputKind, SolveError,
+    SolveRequest,
 };
 use karman_exporter::TimePolicy;
 use karman_exporter::layer::{LayerOptions, recompress, write_layer};
@@ -39,10 +40,10 @@ pub(crate) struct Blob {
 /// Everything that the bytes of a layer blob depend on besides the layer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LayerRecipe {
-    compression: Compression,
-    force: bool,
-    epoch: i64,
-    clamp_later: bool,
+    pub(crate) compression: Compression,
+    pub(crate) force: bool,
+    pub(crate) epoch: i64,
+    pub(crate) clamp_later: bool,
 }
 
 impl LayerRecipe {
@@ -72,6 +73,25 @@ impl LayerRecipe {
     /// Which times entries get.
     pub(crate) fn times(&self) -> LayerTimes {
         LayerTimes { epoch: self.epoch, clamp_later: self.clamp_later }
+    }
+
+    /// How layers of a cache are made.
+    pub(crate) fn of_cache(export: &CacheExport, epoch: Option<i64>) -> Self {
+        Self {
+            compression: export.compression,
+            force: export.force_compression,
+            epoch: epoch.unwrap_or(0),
+            clamp_later: false,
+        }
+    }
+
+    /// Whether a blob is one that this recipe makes: `made` is how it was made, where it did not come
+    /// with an image.
+    pub(crate) fn is_met_by(&self, made: Option<&Self>, blob: &Descriptor) -> bool {
+        match made {
+            Some(made) => Self { force: self.force, ..made.clone() } == *self,
+            None => !self.force || kind_of(&blob.media_type) == Some(self.compression.kind),
+        }
     }
 
     fn key(&self, id: &SnapshotId) -> String {
@@ -217,6 +237,21 @@ fn make(engine: &Engine, id: &SnapshotId, recipe: &LayerRecipe) -> Result<Blob, 
     Ok(blob)
 }
 
+/// Remembers a blob that was made of a layer elsewhere.
+pub(crate) fn remember_blob(
+    store: &karman_content::Store,
+    id: &SnapshotId,
+    recipe: &LayerRecipe,
+    blob: &Blob,
+) -> Result<(), SolveError> {
+    let bytes = serde_json::to_vec(blob).or_fail(Cause::Engine, "write a record")?;
+    for force in [false, true] {
+        let recipe = LayerRecipe { force, ..recipe.clone() };
+        store.put(BUCKET, recipe.key(id), &bytes).map_err(store_error)?;
+    }
+    Ok(())
+}
+
 /// A layer of an image as it came, or in the compression that is forced.
 fn as_it_came(
     engine: &Engine,
@@ -264,7 +299,7 @@ pub(super) fn options<'a>(
 }
 
 /// The vertices whose layers make up the root filesystem of `root`.
-fn shipped(graph: &Graph, root: VertexDigest, out: &mut BTreeSet<VertexDigest>) {
+pub(crate) fn shipped(graph: &Graph, root: VertexDigest, out: &mut BTreeSet<VertexDigest>) {
     let mut pending = vec![root];
     while let Some(digest) = pending.pop() {
         if !out.insert(digest) {

@@ -13,22 +13,24 @@ mod write;
 use std::collections::BTreeMap;
 
 use karman_control::{
-    Annotation, AnnotationScope, Cause, Event, Export, ImageResult, Layering, OutputKind,
-    SolveError, SolveRequest, SolveResponse, TargetResult, VertexStatus,
+    Annotation, AnnotationScope, CachePlace, Cause, Event, Export, ImageResult, Layering,
+    OutputKind, SolveError, SolveRequest, SolveResponse, TargetResult, VertexStatus,
 };
 use karman_exporter::image::{ImageLayer, ImageOptions, StoredImage, assemble, assemble_index};
 use karman_llb::VertexDigest;
 use karman_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference};
 
 use attest::Made;
-pub(crate) use blobs::{Blob, Compressor, LayerRecipe};
+pub(crate) use blobs::{Blob, Compressor, LayerRecipe, remember_blob, shipped};
 pub(crate) use shipped::is_as_shipped;
 pub(crate) use write::write_images;
 
 use crate::cache::Chain;
 use crate::error::OrFail as _;
+use crate::exec::StepEvents;
 use crate::layering::{Cuts, Steps, Wanted, remember_steps};
-use crate::solve::{Output, Scene};
+use crate::remote::{Link, inline_config};
+use crate::solve::{Build, Scene};
 
 /// An output whose blobs exist and which nobody sees yet.
 pub(crate) struct Prepared<'a> {
@@ -44,7 +46,7 @@ pub(crate) struct Prepared<'a> {
 pub(crate) fn export_all(
     scene: &Scene<'_>,
     request: &SolveRequest,
-    outputs: &BTreeMap<VertexDigest, Output>,
+    build: &Build<'_>,
     compressor: &Compressor,
     cuts: &Cuts,
 ) -> Result<SolveResponse, SolveError> {
@@ -52,7 +54,7 @@ pub(crate) fn export_all(
     let mut prepared = Vec::new();
     for target in &request.targets {
         for export in &target.exports {
-            let stage = Stage { scene, request, outputs, compressor, cuts };
+            let stage = Stage { scene, request, build, compressor, cuts };
             let vertex = export_vertex(target, export);
             scene
                 .started(vertex, &format!("[{}] exporting to {}", target.name, label(export.kind)));
@@ -107,7 +109,7 @@ fn label(kind: OutputKind) -> &'static str {
 struct Stage<'a> {
     scene: &'a Scene<'a>,
     request: &'a SolveRequest,
-    outputs: &'a BTreeMap<VertexDigest, Output>,
+    build: &'a Build<'a>,
     compressor: &'a Compressor,
     cuts: &'a Cuts,
 }
@@ -117,19 +119,21 @@ pub(crate) fn plan_layers<'t>(
     scene: &Scene<'_>,
     targets: impl Iterator<Item = &'t TargetResult>,
     epoch: Option<i64>,
-    outputs: &BTreeMap<VertexDigest, Output>,
+    build: &Build<'_>,
 ) -> Result<Cuts, SolveError> {
-    let wanted = targets.flat_map(|target| {
-        let images = target.exports.iter().flat_map(|e| target.images.iter().map(move |i| (e, i)));
-        images.filter_map(|(export, image)| {
-            wanted(&target.name, export, image, epoch, chain_of(image, outputs))
-        })
-    });
-    let wanted: Vec<Wanted> = wanted.collect();
+    let vertex = VertexDigest(Digest::sha256_of(b"plan layers"));
+    let mut wanted = Vec::new();
+    for target in targets {
+        for export in &target.exports {
+            for image in &target.images {
+                let chain = || chain_of(scene, build, image, vertex);
+                wanted.extend(one_wanted(&target.name, export, image, epoch, &chain)?);
+            }
+        }
+    }
     if wanted.is_empty() {
         return Ok(Cuts::default());
     }
-    let vertex = VertexDigest(Digest::sha256_of(b"plan layers"));
     scene.started(vertex, "planning layers along packages");
     let cuts = Cuts::of(scene.engine, wanted);
     let status = match &cuts {
@@ -141,26 +145,36 @@ pub(crate) fn plan_layers<'t>(
 }
 
 /// An output whose layers are cut along packages; nothing for others.
-fn wanted(
+fn one_wanted(
     name: &str,
     export: &Export,
     image: &ImageResult,
     epoch: Option<i64>,
-    chain: Chain,
-) -> Option<Wanted> {
-    let Layering::Packages(layers) = &export.layering else { return None };
-    Some(Wanted {
+    chain: &dyn Fn() -> Result<Chain, SolveError>,
+) -> Result<Option<Wanted>, SolveError> {
+    let Layering::Packages(layers) = &export.layering else { return Ok(None) };
+    Ok(Some(Wanted {
         name: name.to_owned(),
         platform: image.platform.clone(),
-        chain,
+        chain: chain()?,
         recipe: LayerRecipe::of(export, epoch),
         layers: layers.clone(),
-    })
+    }))
 }
 
-fn chain_of(image: &ImageResult, outputs: &BTreeMap<VertexDigest, Output>) -> Chain {
-    let output = image.root.and_then(|root| outputs.get(&root));
-    output.and_then(Output::chain).cloned().unwrap_or_default()
+/// The layers of an image, unpacked; those of a cache are fetched for `vertex`.
+fn chain_of(
+    scene: &Scene<'_>,
+    build: &Build<'_>,
+    image: &ImageResult,
+    vertex: VertexDigest,
+) -> Result<Chain, SolveError> {
+    let Some(output) = image.root.and_then(|root| build.output(&root)) else {
+        return Ok(Chain::new());
+    };
+    let (sink, begun) = (std::sync::Arc::clone(scene.events), scene.begun);
+    let events = StepEvents { sink, vertex, begun };
+    Ok(output.layers(scene.engine, &events)?.cloned().unwrap_or_default())
 }
 
 impl Stage<'_> {
@@ -171,19 +185,30 @@ impl Stage<'_> {
         vertex: VertexDigest,
         response: &mut SolveResponse,
     ) -> Result<Prepared<'t>, SolveError> {
-        let chains: Vec<Chain> = target.images.iter().map(|i| chain_of(i, self.outputs)).collect();
         let names = names(target, export)?;
         let is_image =
             matches!(export.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image);
+        // Images are made of blobs; only files, and whoever looks at files, need layers unpacked.
+        let needs_files = !is_image && export.kind != OutputKind::CacheOnly;
+        let mut chains = Vec::new();
+        if needs_files || target.attest.sbom || self.scene.engine.gate().is_some() {
+            for image in &target.images {
+                chains.push(self.chain(image, vertex)?);
+            }
+        }
         let mut top = None;
         if is_image {
             let mut stored = Vec::new();
-            for (image, chain) in target.images.iter().zip(&chains) {
-                stored.push(self.image(target, export, image, chain, vertex)?);
+            for image in &target.images {
+                stored.push(self.image(target, export, image, vertex)?);
             }
-            let made = target.images.iter().zip(&chains).zip(&stored);
+            // Only a bill of materials looks at the layers.
+            let none = Chain::new();
             let made =
-                made.map(|((image, chain), stored)| Made { target, export, image, chain, stored });
+                target.images.iter().zip(&stored).enumerate().map(|(at, (image, stored))| {
+                    let chain = chains.get(at).unwrap_or(&none);
+                    Made { target, export, image, chain, stored }
+                });
             let attested = self.attest(made, &names, response)?;
             let descriptor = self.top(export, target, &stored, attested)?;
             response.images.insert(target.name.clone(), descriptor.clone());
@@ -214,26 +239,61 @@ impl Stage<'_> {
         Ok(entries)
     }
 
+    /// The layers of an image, unpacked.
+    fn chain(&self, image: &ImageResult, vertex: VertexDigest) -> Result<Chain, SolveError> {
+        chain_of(self.scene, self.build, image, vertex)
+    }
+
+    /// The layers of an image, and their blobs in the store. Layers of a cache are fetched, but not
+    /// unpacked, where they are as the recipe would make them.
+    fn blobs(
+        &self,
+        image: &ImageResult,
+        recipe: &LayerRecipe,
+        vertex: VertexDigest,
+    ) -> Result<(Vec<Link>, Vec<Blob>), SolveError> {
+        let engine = self.scene.engine;
+        let output = image.root.and_then(|root| self.build.output(&root));
+        let links = output.map(|output| output.links()).unwrap_or_default();
+        let mut blobs = Vec::new();
+        for (at, link) in links.iter().enumerate() {
+            let blob = match link {
+                Link::Here(id) => Some(self.compressor.blob(engine, id, recipe)?),
+                Link::There(layer) => layer.blob(engine, recipe)?,
+            };
+            blobs.push(match blob {
+                Some(blob) => blob,
+                None => self.compressor.blob(engine, &self.chain(image, vertex)?[at], recipe)?,
+            });
+            self.progress(vertex, at + 1, links.len());
+        }
+        Ok((links, blobs))
+    }
+
     /// Makes one platform's image in the store.
     fn image(
         &self,
         target: &TargetResult,
         export: &Export,
         image: &ImageResult,
-        chain: &Chain,
         vertex: VertexDigest,
     ) -> Result<StoredImage, SolveError> {
         let engine = self.scene.engine;
         let mut config = image.config.clone();
-        complete_history(&mut config, chain.len());
-        let steps = Steps { chain: chain.clone(), history: config.history.clone() };
-        let cut = wanted(&target.name, export, image, self.request.epoch, chain.clone());
+        // That of a base image says nothing about this one.
+        config.inline_cache = None;
+        let chain = || self.chain(image, vertex);
+        let cut = one_wanted(&target.name, export, image, self.request.epoch, &chain)?;
+        let mut steps = None;
         let layers = match &cut {
             Some(cut) => {
+                complete_history(&mut config, cut.chain.len());
+                let history = config.history.clone();
+                steps = Some(Steps { chain: cut.chain.clone(), history });
                 let on_layer = |current, total| self.progress(vertex, current, total);
-                self.cuts.layers(self.scene.engine, cut, &mut config, &on_layer)?
+                self.cuts.layers(engine, cut, &mut config, &on_layer)?
             }
-            None => self.step_layers(export, chain, vertex)?,
+            None => self.step_layers(target, export, image, &mut config, vertex)?,
         };
         let platform = Some(&image.platform);
         let options = self.options(export, target, AnnotationScope::Manifest, platform);
@@ -241,8 +301,8 @@ impl Stage<'_> {
             .or_fail(Cause::Engine, "store the image")?;
         let entry = annotations(export, target, AnnotationScope::ManifestDescriptor, platform);
         stored.manifest.annotations.extend(entry);
-        if cut.is_some() {
-            remember_steps(self.scene.engine, &stored.manifest.digest, &steps)?;
+        if let Some(steps) = &steps {
+            remember_steps(engine, &stored.manifest.digest, steps)?;
         }
         Ok(stored)
     }
@@ -250,18 +310,20 @@ impl Stage<'_> {
     /// One layer for each step.
     fn step_layers(
         &self,
+        target: &TargetResult,
         export: &Export,
-        chain: &Chain,
+        image: &ImageResult,
+        config: &mut ImageConfig,
         vertex: VertexDigest,
     ) -> Result<Vec<ImageLayer>, SolveError> {
         let recipe = LayerRecipe::of(export, self.request.epoch);
-        let mut layers = Vec::new();
-        for (at, id) in chain.iter().enumerate() {
-            let blob = self.compressor.blob(self.scene.engine, id, &recipe)?;
-            self.progress(vertex, at + 1, chain.len());
-            layers.push(ImageLayer { descriptor: blob.descriptor, diff_id: blob.diff_id });
+        let (links, blobs) = self.blobs(image, &recipe, vertex)?;
+        complete_history(config, blobs.len());
+        if let (true, Some(root)) = (has_inline_cache(target), image.root) {
+            config.inline_cache = inline_config(self.build, root, &links, &blobs, &recipe)?;
         }
-        Ok(layers)
+        let layer = |b: Blob| ImageLayer { descriptor: b.descriptor, diff_id: b.diff_id };
+        Ok(blobs.into_iter().map(layer).collect())
     }
 
     fn progress(&self, vertex: VertexDigest, current: usize, total: usize) {
@@ -319,6 +381,10 @@ fn is_index(target: &TargetResult) -> bool {
 fn is_oci(export: &Export, target: &TargetResult) -> bool {
     let has_any = !export.annotations.is_empty() || !target.annotations.is_empty();
     export.oci_media_types || has_any || !target.attest.is_empty()
+}
+
+fn has_inline_cache(target: &TargetResult) -> bool {
+    target.cache_to.iter().any(|cache| cache.place == CachePlace::Inline)
 }
 
 /// The annotations of the target win, as those of `--annotation` do in buildx.

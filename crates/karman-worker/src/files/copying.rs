@@ -49,7 +49,9 @@ impl Actor<'_> {
     fn source(&mut self, action: &Copy) -> Result<View, SolveError> {
         match action.from.and_then(|i| self.inputs.get(i)) {
             Some(Output::Context(context)) => context_view(context),
-            Some(Output::Layers(chain)) => {
+            Some(layers) => {
+                let missing = || SolveError::new(Cause::Engine, "the source was not fetched");
+                let chain = layers.chain().ok_or_else(missing)?;
                 let snapshots = self.engine.snapshots();
                 self.windows.add(&windows_of(snapshots, chain)?);
                 snapshots.view(chain).or_fail(Cause::Store, "open the source")

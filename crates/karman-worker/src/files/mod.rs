@@ -32,9 +32,10 @@ use crate::sources::context_view;
 /// Runs the actions in order; gives the base's chain with the new layer on top.
 pub(crate) fn run(engine: &Engine, op: &FileOp, inputs: &[Output]) -> Result<Chain, SolveError> {
     let base = match op.base.and_then(|i| inputs.get(i)) {
-        Some(Output::Layers(chain)) => chain.clone(),
-        Some(Output::Context(_)) => {
-            return Err(SolveError::new(Cause::Engine, "a context cannot be written to"));
+        Some(base) => {
+            let wrong =
+                || SolveError::new(Cause::Engine, "only layers that are here can be a base");
+            base.chain().cloned().ok_or_else(wrong)?
         }
         None => Chain::new(),
     };

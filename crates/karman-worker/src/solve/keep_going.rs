@@ -7,22 +7,24 @@ use karman_llb::{Graph, VertexDigest};
 use karman_solver::Failure;
 
 use super::run::Build;
-use super::{Output, Scene, identify};
+use super::{Scene, identify};
 use crate::export::{Compressor, export_all, plan_layers};
+use crate::remote::export_caches;
 
 /// Targets that failed, by name.
 type Failed = BTreeMap<String, SolveError>;
 
-/// Solves and exports what can be.
+/// Solves and exports what can be done.
 pub(super) fn solve(
     scene: &Scene<'_>,
     request: &SolveRequest,
     compressor: &Compressor,
 ) -> Result<SolveResponse, SolveError> {
     let mut failed = Failed::new();
-    let outputs = outputs(scene, &request.targets, compressor, &mut failed)?;
+    let build = build(scene, &request.targets, compressor, &mut failed)?;
     let built = request.targets.iter().filter(|target| !failed.contains_key(&target.name));
-    let cuts = plan_layers(scene, built, request.epoch, &outputs)?;
+    let cuts = plan_layers(scene, built, request.epoch, &build)?;
+    let mut made = Vec::new();
     let mut response = SolveResponse { layers: cuts.told(), ..SolveResponse::default() };
     for target in &request.targets {
         if failed.contains_key(&target.name) {
@@ -33,28 +35,31 @@ pub(super) fn solve(
             targets: vec![target.clone()],
             epoch: request.epoch,
             keep_going: true,
+            cache_from: Vec::new(),
         };
-        match export_all(scene, &one, &outputs, compressor, &cuts) {
-            Ok(made) => {
-                response.images.extend(made.images);
-                response.configs.extend(made.configs);
-                response.provenance.extend(made.provenance);
+        match export_all(scene, &one, &build, compressor, &cuts) {
+            Ok(exported) => {
+                response.images.extend(exported.images);
+                response.configs.extend(exported.configs);
+                response.provenance.extend(exported.provenance);
+                made.push(target);
             }
             Err(error) if error.cause == Cause::Interrupted => return Err(error),
             Err(error) => drop(failed.insert(target.name.clone(), error)),
         }
     }
+    export_caches(scene, &build, &made, request.epoch, compressor)?;
     response.failed = failed;
     Ok(response)
 }
 
-/// The results of all targets that have them.
-fn outputs(
-    scene: &Scene<'_>,
+/// Solves what can be.
+fn build<'s>(
+    scene: &'s Scene<'_>,
     targets: &[TargetResult],
-    compressor: &Compressor,
+    compressor: &'s Compressor,
     failed: &mut Failed,
-) -> Result<BTreeMap<VertexDigest, Output>, SolveError> {
+) -> Result<Build<'s>, SolveError> {
     let roots = |t: &TargetResult| t.images.iter().filter_map(|i| i.root).collect::<Vec<_>>();
     let all = scene.graph.needed_by(targets.iter().flat_map(roots));
     let (identities, unknown) = identify::each(scene, &all);
@@ -71,8 +76,8 @@ fn outputs(
     }
     let needed = scene.graph.needed_by(wanted.iter().map(|(_, root)| *root));
     let build = Build::new(scene, &needed, &identities, Some(compressor));
-    let numbers: Vec<usize> =
-        wanted.iter().filter_map(|(_, root)| needed.iter().position(|n| n == root)).collect();
+    let roots: Vec<VertexDigest> = wanted.iter().map(|(_, root)| *root).collect();
+    let numbers = build.numbers(&roots);
     let (threads, cancel) = (scene.engine.parallelism(), scene.engine.cancel_token());
     let part = match karman_solver::solve_what_can(&build, &numbers, threads, &cancel) {
         Ok(part) => part,
@@ -84,17 +89,13 @@ fn outputs(
         .into_iter()
         .map(|(vertex, error)| (vertex, scene.explain(needed[vertex], error)))
         .collect();
-    let mut outputs = BTreeMap::new();
-    for ((target, root), result) in wanted.into_iter().zip(part.results) {
-        match result {
-            Ok(output) => drop(outputs.insert(root, output)),
-            Err(cause) => {
-                let error = told.get(&cause).cloned().unwrap_or_else(interrupted);
-                failed.entry(target.name.clone()).or_insert(error);
-            }
+    for ((target, _), result) in wanted.into_iter().zip(part.results) {
+        if let Err(cause) = result {
+            let error = told.get(&cause).cloned().unwrap_or_else(interrupted);
+            failed.entry(target.name.clone()).or_insert(error);
         }
     }
-    Ok(outputs)
+    Ok(build)
 }
 
 fn interrupted() -> SolveError {

@@ -5,24 +5,26 @@ mod keep_going;
 mod output;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use karman_control::{
-    Cause, Event, EventSink, Session, SolveError, SolveRequest, SolveResponse, VertexStatus,
+    Cause, Event, EventSink, Session, SolveError, SolveRequest, SolveResponse, TargetResult,
+    VertexStatus,
 };
 use karman_llb::{Graph, Op, VertexDigest};
 use karman_solver::Failure;
 
 pub(crate) use output::{ContextDir, Output};
-use run::Build;
+pub(crate) use run::Build;
 
 use crate::engine::Engine;
 use crate::error::OrFail as _;
 use crate::export::{Compressor, export_all, plan_layers};
+use crate::remote::{Imports, export_caches};
 
 /// The kernel writes dirty pages within this time (`vm.dirty_expire_centisecs` is 30 s).
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
@@ -36,16 +38,46 @@ pub(crate) fn solve(
 ) -> Result<SolveResponse, SolveError> {
     let begun = Instant::now();
     settle(engine);
-    let scene = Scene { engine, graph: &request.graph, session, events, begun };
+    let imports = Imports::new(engine, &request.cache_from, events, begun);
+    let scene = Scene { engine, graph: &request.graph, session, events, begun, imports };
     let compressor = Compressor::start(engine, request);
-    if request.keep_going {
-        return keep_going::solve(&scene, request, &compressor);
+    let mut spoiled = BTreeSet::new();
+    loop {
+        let solved = match request.keep_going {
+            true => keep_going::solve(&scene, request, &compressor),
+            false => solve_all(&scene, request, &compressor),
+        };
+        let bad = scene.imports.spoiled();
+        let failed = match &solved {
+            Ok(response) => !response.failed.is_empty(),
+            Err(_) => true,
+        };
+        // A cache that did not keep its promise is passed over; what ran meanwhile is in our own.
+        if !failed || bad == spoiled || engine.interrupted() {
+            return solved;
+        }
+        for name in bad.difference(&spoiled) {
+            let message = format!("the cache {name} is no longer used: layers of it cannot be had");
+            events(Event::Warning { vertex: None, message });
+        }
+        spoiled = bad;
+        engine.resume();
     }
+}
+
+/// Solves everything, then exports.
+fn solve_all(
+    scene: &Scene<'_>,
+    request: &SolveRequest,
+    compressor: &Compressor,
+) -> Result<SolveResponse, SolveError> {
     let images = request.targets.iter().flat_map(|t| &t.images);
     let roots: Vec<VertexDigest> = images.filter_map(|i| i.root).collect();
-    let outputs = scene.outputs(&roots, Some(&compressor))?;
-    let cuts = plan_layers(&scene, request.targets.iter(), request.epoch, &outputs)?;
-    let made = export_all(&scene, request, &outputs, &compressor, &cuts)?;
+    let build = scene.solved(&roots, Some(compressor))?;
+    let cuts = plan_layers(scene, request.targets.iter(), request.epoch, &build)?;
+    let made = export_all(scene, request, &build, compressor, &cuts)?;
+    let targets: Vec<&TargetResult> = request.targets.iter().collect();
+    export_caches(scene, &build, &targets, request.epoch, compressor)?;
     Ok(SolveResponse { layers: cuts.told(), ..made })
 }
 
@@ -63,24 +95,25 @@ pub(crate) struct Scene<'a> {
     pub(crate) session: &'a Session,
     pub(crate) events: &'a EventSink,
     pub(crate) begun: Instant,
+    /// Caches of other places.
+    pub(crate) imports: Imports<'a>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
     /// Solves the roots.
-    fn outputs(
-        &self,
+    fn solved<'s>(
+        &'s self,
         roots: &[VertexDigest],
-        compressor: Option<&Compressor>,
-    ) -> Result<BTreeMap<VertexDigest, Output>, SolveError> {
+        compressor: Option<&'s Compressor>,
+    ) -> Result<Build<'s>, SolveError> {
         let cancel = self.engine.cancel_token();
         let needed = self.graph.needed_by(roots.iter().copied());
         let identities = identify::all(self, &needed)?;
         let build = Build::new(self, &needed, &identities, compressor);
-        let targets: Vec<usize> =
-            roots.iter().filter_map(|r| needed.iter().position(|n| n == r)).collect();
+        let targets = build.numbers(roots);
         let solved = karman_solver::solve(&build, &targets, self.engine.parallelism(), &cancel);
         match solved {
-            Ok(outputs) => Ok(roots.iter().copied().zip(outputs).collect()),
+            Ok(_) => Ok(build),
             Err(Failure::Vertex(vertex, error)) => Err(self.explain(needed[vertex], error)),
             Err(Failure::Cancelled) => {
                 Err(SolveError::new(Cause::Interrupted, "the build was interrupted"))
@@ -130,10 +163,11 @@ pub(crate) fn read_file(
     session: &Session,
 ) -> Result<Option<Vec<u8>>, SolveError> {
     let silent: EventSink = std::sync::Arc::new(|_| {});
-    let scene =
-        Scene { engine, graph: wanted.graph, session, events: &silent, begun: Instant::now() };
-    let mut outputs = scene.outputs(&[*wanted.vertex], None)?;
-    let Some(output) = outputs.remove(wanted.vertex) else { return Ok(None) };
+    let begun = Instant::now();
+    let imports = Imports::new(engine, &[], &silent, begun);
+    let scene = Scene { engine, graph: wanted.graph, session, events: &silent, begun, imports };
+    let solved = scene.solved(&[*wanted.vertex], None)?;
+    let Some(output) = solved.output(wanted.vertex) else { return Ok(None) };
     let view = output.view(engine)?;
     let doing = format!("read `{}`", wanted.path);
     let Some(found) = view.lookup(Path::new(wanted.path), true).or_fail(Cause::Input, &doing)?

@@ -1,17 +1,22 @@
 //! The solver's subject: keys, cache records, and which op does what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, OnceLock};
 
 use karman_control::{Cause, SolveError, VertexStatus};
-use karman_llb::{ExecOp, Op, Vertex, VertexDigest, VertexMeta};
+use karman_llb::{ExecOp, Op, SourceOp, Vertex, VertexDigest, VertexMeta};
 use karman_oci::Digest;
 use karman_solver::{Cancel, Outcome, Subject, VertexId};
 
-use super::{Output, Scene, is_silent};
-use crate::cache::{Chain, RunNote, content_key, definition_key, op_digest, source_key};
+use super::{Output, Scene, is_silent, locked};
+use crate::cache::{
+    Chain, RunNote, content_key, definition_key, op_digest, portable_key, source_key,
+};
+use crate::engine::Engine;
 use crate::exec::{ExecInputs, StepEvents};
-use crate::export::Compressor;
+use crate::export::{Compressor, shipped};
 use crate::made_by::{self, Ran};
+use crate::remote::{Link, StepResult};
 
 /// One vertex with its keys.
 struct Node<'a> {
@@ -24,13 +29,18 @@ struct Node<'a> {
     /// Whether a cached result may not be used without looking at the inputs: the vertex itself
     /// or one below it passes the cache over.
     fresh: bool,
+    /// The key that other machines compute too; `None` where it has none.
+    portable: OnceLock<Option<Digest>>,
 }
 
 /// A build as the solver sees it.
-pub(super) struct Build<'a> {
+pub(crate) struct Build<'a> {
     scene: &'a Scene<'a>,
     nodes: Vec<Node<'a>>,
+    at: BTreeMap<VertexDigest, VertexId>,
     compressor: Option<&'a Compressor>,
+    /// The results of vertices that were looked at.
+    seen: Mutex<BTreeMap<VertexId, Output>>,
 }
 
 impl<'a> Build<'a> {
@@ -55,9 +65,118 @@ impl<'a> Build<'a> {
                 None => definition_key(&op, inputs.iter().map(|i| nodes[*i].key)),
             };
             let fresh = meta.ignore_cache || inputs.iter().any(|i| nodes[*i].fresh);
-            nodes.push(Node { digest: *digest, vertex, meta, inputs, op, key, fresh });
+            let portable = OnceLock::new();
+            nodes.push(Node { digest: *digest, vertex, meta, inputs, op, key, fresh, portable });
         }
-        Self { scene, nodes, compressor }
+        Self { scene, nodes, at, compressor, seen: Mutex::default() }
+    }
+
+    pub(crate) fn engine(&self) -> &'a Engine {
+        self.scene.engine
+    }
+
+    /// The numbers of vertices for the solver.
+    pub(super) fn numbers(&self, vertices: &[VertexDigest]) -> Vec<VertexId> {
+        vertices.iter().filter_map(|v| self.at.get(v).copied()).collect()
+    }
+
+    /// The result of a vertex that was looked at.
+    pub(crate) fn output(&self, vertex: &VertexDigest) -> Option<Output> {
+        locked(&self.seen).get(self.at.get(vertex)?).cloned()
+    }
+
+    /// The vertices whose layers make up those of the roots.
+    pub(crate) fn shipped(&self, roots: &[VertexDigest]) -> BTreeSet<VertexDigest> {
+        let mut found = BTreeSet::new();
+        roots.iter().for_each(|root| shipped(self.scene.graph, *root, &mut found));
+        found
+    }
+
+    /// The results of the steps among `vertices`, as far as they are known here or in a cache that is
+    /// read, with their portable keys.
+    pub(crate) fn results(
+        &self,
+        vertices: &BTreeSet<VertexDigest>,
+    ) -> Result<Vec<StepResult>, SolveError> {
+        let mut results = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            if !vertices.contains(&node.digest) || !is_cached(&node.vertex.op) {
+                continue;
+            }
+            let Some(key) = self.portable(number)? else { continue };
+            let Some(links) = self.known(number, &key)? else { continue };
+            let inputs = node.vertex.inputs.clone();
+            let content = self.known_content(node)?.map(|content| (node.op, content));
+            results.push(StepResult { vertex: node.digest, inputs, key, content, links });
+        }
+        Ok(results)
+    }
+
+    /// The layers of a step, if nothing has to be done for them.
+    fn known(&self, number: VertexId, key: &Digest) -> Result<Option<Vec<Link>>, SolveError> {
+        if let Some(output) = locked(&self.seen).get(&number) {
+            return Ok(Some(output.links()));
+        }
+        let local = self.scene.engine.records().by_definition(&self.nodes[number].key)?;
+        if let Some(chain) = local {
+            return Ok(Some(chain.into_iter().map(Link::Here).collect()));
+        }
+        Ok(if self.scene.imports.is_empty() { None } else { self.scene.imports.find(key) })
+    }
+
+    /// The content key of a step, where everything it read was hashed.
+    fn known_content(&self, node: &Node<'_>) -> Result<Option<Digest>, SolveError> {
+        let note = self.scene.engine.records().note(&node.op, &node.key)?;
+        let contents: Option<Vec<Digest>> = note.and_then(|n| n.contents.into_iter().collect());
+        Ok(contents.map(|contents| content_key(&node.op, contents)))
+    }
+
+    /// The portable key of a vertex; a directory of the caller has none.
+    fn portable(&self, number: VertexId) -> Result<Option<Digest>, SolveError> {
+        let node = &self.nodes[number];
+        if let Some(known) = node.portable.get() {
+            return Ok(*known);
+        }
+        let key = match &node.vertex.op {
+            Op::Source(SourceOp::Local(_)) => None,
+            Op::Source(_) => Some(portable_key(&node.key, [])),
+            op => {
+                let mut parts = Vec::with_capacity(node.inputs.len());
+                for (at, &input) in node.inputs.iter().enumerate() {
+                    parts.push(match self.portable(input)? {
+                        Some(key) => key,
+                        None => self.context_content(op, at, input)?,
+                    });
+                }
+                Some(portable_key(&node.op, parts))
+            }
+        };
+        Ok(*node.portable.get_or_init(|| key))
+    }
+
+    /// The digest of what an op reads of a directory of the caller.
+    fn context_content(&self, op: &Op, at: usize, input: VertexId) -> Result<Digest, SolveError> {
+        let Op::Source(source @ SourceOp::Local(_)) = &self.nodes[input].vertex.op else {
+            return Err(SolveError::new(Cause::Engine, "only directories have no portable key"));
+        };
+        let (engine, session) = (self.scene.engine, self.scene.session);
+        let view = crate::sources::local_view(source, session)?;
+        crate::files::content_of(engine, op, at, &view)
+    }
+
+    /// The inputs of a vertex, those of a cache fetched.
+    fn present(&self, node: &Node<'_>, inputs: &[Output]) -> Result<(), SolveError> {
+        let engine = self.scene.engine;
+        for (&number, input) in node.inputs.iter().zip(inputs) {
+            let Output::Lazy(lazy) = input else { continue };
+            let is_news = lazy.known().is_none();
+            let from = &self.nodes[number];
+            let chain = lazy.chain(engine, &self.step_events(node))?;
+            if is_news && is_cached(&from.vertex.op) && !from.fresh {
+                engine.records().alias(&from.key, chain)?;
+            }
+        }
+        Ok(())
     }
 
     fn step_events(&self, node: &Node<'_>) -> StepEvents {
@@ -89,16 +208,18 @@ impl<'a> Build<'a> {
             Op::File(file) => crate::files::run(engine, file, inputs).map(Output::Layers),
             Op::Exec(exec) => self.exec(node, exec, inputs, &events, cancel).map(Output::Layers),
             Op::Merge(merge) => {
-                let chains = merge.inputs.iter().filter_map(|i| inputs.get(*i)?.chain());
-                Ok(Output::Layers(chains.flatten().cloned().collect()))
+                let links = merge.inputs.iter().filter_map(|i| Some(inputs.get(*i)?.links()));
+                Ok(Output::of_links(links.flatten().collect()))
             }
             Op::Diff(diff) => {
-                let chain = |i: Option<usize>| i.and_then(|i| inputs.get(i)?.chain().cloned());
-                let lower = chain(diff.lower).unwrap_or_default();
-                let upper = chain(diff.upper).unwrap_or_default();
-                match upper.strip_prefix(lower.as_slice()) {
-                    Some(rest) => Ok(Output::Layers(rest.to_vec())),
-                    None => Err(SolveError::new(Cause::Engine, "a difference of unrelated trees")),
+                let links = |i: Option<usize>| i.and_then(|i| Some(inputs.get(i)?.links()));
+                let lower = links(diff.lower).unwrap_or_default();
+                let mut upper = links(diff.upper).unwrap_or_default();
+                let is_prefix = lower.len() <= upper.len()
+                    && lower.iter().zip(&upper).all(|(below, above)| below.is(above));
+                match is_prefix {
+                    true => Ok(Output::of_links(upper.split_off(lower.len()))),
+                    false => Err(SolveError::new(Cause::Engine, "a difference of unrelated trees")),
                 }
             }
         }
@@ -117,8 +238,8 @@ impl<'a> Build<'a> {
         let views: Result<Vec<Chain>, SolveError> = inputs
             .iter()
             .map(|input| match input {
-                Output::Layers(chain) => Ok(chain.clone()),
                 Output::Context(context) => crate::files::materialise(engine, context),
+                layers => Ok(layers.layers(engine, events)?.cloned().unwrap_or_default()),
             })
             .collect();
         let views = views?;
@@ -165,7 +286,7 @@ impl<'a> Build<'a> {
         let mut contents = Vec::new();
         for (at, input) in inputs.iter().enumerate() {
             contents.push(match input {
-                Output::Layers(_) => None,
+                Output::Layers(_) | Output::Lazy(_) => None,
                 // The directory may change: what was read of it is hashed now, from the stat cache.
                 Output::Context(_) => {
                     let view = input.view(engine)?;
@@ -215,7 +336,11 @@ impl Subject for Build<'_> {
             return Ok(None);
         }
         let chain = self.scene.engine.records().by_definition(&node.key)?;
-        Ok(chain.map(Output::Layers))
+        if chain.is_some() || self.scene.imports.is_empty() {
+            return Ok(chain.map(Output::Layers));
+        }
+        let Some(key) = self.portable(vertex)? else { return Ok(None) };
+        Ok(self.scene.imports.find(&key).map(Output::of_links))
     }
 
     fn by_content(
@@ -229,13 +354,19 @@ impl Subject for Build<'_> {
         }
         let records = self.scene.engine.records();
         let notes = records.notes(&node.op)?;
-        if notes.is_empty() {
+        let imports = &self.scene.imports;
+        let is_remote = !imports.is_empty() && imports.knows_content(&node.op);
+        if notes.is_empty() && !is_remote {
             return Ok(None);
         }
+        self.present(node, inputs)?;
         let wanted = content_key(&node.op, self.contents(node, inputs)?);
         if let Some(chain) = records.by_content(&wanted)? {
             records.alias(&node.key, &rebase(node, inputs, &chain))?;
             return Ok(Some(Output::Layers(rebase(node, inputs, &chain))));
+        }
+        if let Some(found) = imports.find(&wanted).filter(|_| is_remote) {
+            return Ok(Some(Output::of_links(rebase_links(node, inputs, &found))));
         }
         for (definition, mut note) in notes {
             let Some(contents) = self.old_contents(node, &note)? else { continue };
@@ -262,7 +393,12 @@ impl Subject for Build<'_> {
         if !is_silent(&node.vertex.op) {
             self.scene.started(node.digest, &node.meta.name);
         }
-        let done = self.work(node, inputs, cancel).and_then(|output| {
+        // Merges and differences only rearrange layers, wherever these are.
+        let ready = match &node.vertex.op {
+            Op::Exec(_) | Op::File(_) => self.present(node, inputs),
+            _ => Ok(()),
+        };
+        let done = ready.and_then(|()| self.work(node, inputs, cancel)).and_then(|output| {
             if let (true, Some(chain)) = (is_cached(&node.vertex.op), output.chain()) {
                 self.save(node, inputs, chain)?;
             }
@@ -281,6 +417,7 @@ impl Subject for Build<'_> {
 
     fn finished(&self, vertex: VertexId, outcome: Outcome, output: &Output) {
         let node = &self.nodes[vertex];
+        locked(&self.seen).insert(vertex, output.clone());
         if let (Some(compressor), Some(chain)) = (self.compressor, output.chain()) {
             compressor.offer(node.digest, chain);
         }
@@ -300,12 +437,24 @@ impl Subject for Build<'_> {
 /// A result found by content belongs on the layers that this build has below it: the same bytes,
 /// perhaps under other snapshots.
 fn rebase(node: &Node<'_>, inputs: &[Output], found: &Chain) -> Chain {
+    let mut chain = base_of(node, inputs).and_then(Output::chain).cloned().unwrap_or_default();
+    chain.extend(found.last().cloned());
+    chain
+}
+
+/// The same for layers of a cache.
+fn rebase_links(node: &Node<'_>, inputs: &[Output], found: &[Link]) -> Vec<Link> {
+    let mut links = base_of(node, inputs).map(Output::links).unwrap_or_default();
+    links.extend(found.last().cloned());
+    links
+}
+
+/// What the layer of an op lies on.
+fn base_of<'i>(node: &Node<'_>, inputs: &'i [Output]) -> Option<&'i Output> {
     let base = match &node.vertex.op {
         Op::Exec(exec) => exec.root,
         Op::File(file) => file.base,
         _ => None,
     };
-    let mut chain = base.and_then(|i| inputs.get(i)?.chain().cloned()).unwrap_or_default();
-    chain.extend(found.last().cloned());
-    chain
+    base.and_then(|i| inputs.get(i))
 }

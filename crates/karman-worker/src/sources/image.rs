@@ -11,14 +11,14 @@ use karman_exporter::unpack::{
 use karman_llb::{ImageSource, SourceOp};
 use karman_oci::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, Reference};
 use karman_registry::RegistryError;
-use karman_snapshot::SnapshotId;
+use karman_snapshot::{Active, SnapshotId};
 use karman_sys::fs::Dir;
 
 use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, chain as error_chain, failed, store as store_error};
 use crate::exec::StepEvents;
-use crate::images::read_document;
+use crate::images::{MAX_DOCUMENT, read_document};
 use crate::layers::{by_diff_id, commit_image, remember_diff_id};
 
 /// Layers fetched and unpacked at once: more only share the same bandwidth.
@@ -193,8 +193,8 @@ pub(super) fn unpack_image(
     })
 }
 
-/// The snapshot of a layer: the one that is there, or a new one over the layers below.
-fn layer(
+/// The snapshot of a layer of an image: the one that is there, or a new one over the layers below.
+pub(crate) fn layer(
     engine: &Engine,
     descriptor: &Descriptor,
     diff_id: &Digest,
@@ -243,7 +243,7 @@ pub(crate) fn discard_damaged(store: &Store, digest: &Digest) -> Result<bool, So
     }
 }
 
-/// Unpacks a blob of the store over the layers below it, verified against its diff id.
+/// Makes a layer of an image of its blob, which is in the store.
 fn unpack_layer(
     engine: &Engine,
     descriptor: &Descriptor,
@@ -251,6 +251,20 @@ fn unpack_layer(
     below: &Chain,
     events: &StepEvents,
 ) -> Result<SnapshotId, SolveError> {
+    let active = unpack(engine, descriptor, diff_id, below, events)?;
+    let id = commit_image(active)?;
+    remember_diff_id(engine.store(), diff_id, &id)?;
+    Ok(id)
+}
+
+/// Unpacks a blob of the store over the layers below it, verified against its diff id.
+pub(crate) fn unpack(
+    engine: &Engine,
+    descriptor: &Descriptor,
+    diff_id: &Digest,
+    below: &Chain,
+    events: &StepEvents,
+) -> Result<Active, SolveError> {
     let (store, snapshots) = (engine.store(), engine.snapshots());
     let doing = format!("unpack layer {}", descriptor.digest);
     let lowers = snapshots.lowers(below).or_fail(Cause::Store, &doing)?;
@@ -272,9 +286,7 @@ fn unpack_layer(
         events.warn(format!("`{}` of the image is left out: {:?}", warning.path, warning.missing));
     }
     progress(events, descriptor, descriptor.size);
-    let id = commit_image(active)?;
-    remember_diff_id(store, diff_id, &id)?;
-    Ok(id)
+    Ok(active)
 }
 
 fn progress(events: &StepEvents, descriptor: &Descriptor, current: u64) {
@@ -301,6 +313,20 @@ pub(crate) fn fetch(
     let lost = || SolveError::new(Cause::Engine, "the download has no bytes");
     writer.ok_or_else(lost)?.commit(Some(descriptor.digest)).map_err(store_error)?;
     crate::transfer::remember(engine.store(), reference, &descriptor.digest)
+}
+
+/// A small blob of a registry, verified. It goes through the store, so that it is fetched once.
+pub(crate) fn fetch_document(
+    engine: &Engine,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<Vec<u8>, SolveError> {
+    if descriptor.size > MAX_DOCUMENT {
+        let message = format!("{} is larger than any real document", descriptor.digest);
+        return Err(SolveError::new(Cause::Fetch, message));
+    }
+    fetch(engine, reference, descriptor)?;
+    engine.store().read_blob(&descriptor.digest, MAX_DOCUMENT).map_err(store_error)
 }
 
 pub(crate) fn registry_error(error: &RegistryError) -> SolveError {

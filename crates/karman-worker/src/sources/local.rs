@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use karman_control::{Cause, Session, SolveError};
-use karman_llb::LocalSource;
+use karman_llb::{LocalSource, SourceOp};
 use karman_oci::Digest;
 use karman_snapshot::{Decision, Filter, View};
 
@@ -31,6 +31,14 @@ pub(super) fn output(local: &LocalSource, session: &Session) -> Result<ContextDi
         SolveError::new(Cause::Engine, format!("the session has no directory `{}`", local.name))
     })?;
     Ok(ContextDir { path: dir.path.clone(), exclude: Arc::new(local.exclude.clone()) })
+}
+
+/// A view of the directory behind a source.
+pub(crate) fn local_view(source: &SourceOp, session: &Session) -> Result<View, SolveError> {
+    match source {
+        SourceOp::Local(local) => context_view(&output(local, session)?),
+        _ => Err(SolveError::new(Cause::Engine, "this source is no directory of the caller")),
+    }
 }
 
 /// A view of the directory without what is ignored.

@@ -23,8 +23,11 @@ use crate::engine::Engine;
 use crate::exec::StepEvents;
 use crate::solve::Output;
 
-pub(crate) use image::{LAYER_ORIGIN, discard_damaged, fetch, from_registry, registry_error};
-pub(crate) use local::context_view;
+pub(crate) use image::{
+    LAYER_ORIGIN, discard_damaged, fetch, fetch_document, from_registry, layer as image_layer,
+    registry_error, unpack,
+};
+pub(crate) use local::{context_view, local_view};
 pub(crate) use material::{encoded, materials};
 
 /// What was resolved in the life of an engine: the same question gets the same answer.

@@ -14,4 +14,4 @@ pub use pull::Pulled;
 pub use push::{PushItem, PushReport};
 
 pub(crate) use known::remember;
-pub(crate) use push::push;
+pub(crate) use push::{push, push_cache};

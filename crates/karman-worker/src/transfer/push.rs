@@ -109,6 +109,21 @@ fn bare(name: &Reference) -> Reference {
     Reference { tag: None, digest: None, ..name.clone() }
 }
 
+/// Pushes a cache: blobs, then its manifest under the tag of `place`.
+pub(crate) fn push_cache(
+    engine: &Engine,
+    place: &Reference,
+    blobs: &[Descriptor],
+    top: &Descriptor,
+    on_blob: OnBlob<'_>,
+) -> Result<(), SolveError> {
+    let own = bare(place);
+    let job = |blob: &Descriptor| BlobJob { descriptor: blob.clone(), places: vec![own.clone()] };
+    let jobs: Vec<BlobJob> = blobs.iter().map(job).collect();
+    push_blobs(engine, &jobs, &Mutex::default(), on_blob)?;
+    push_document(engine, place, top).map(drop)
+}
+
 /// The repositories of names, each once, without tags.
 fn repositories(names: &[Reference]) -> BTreeSet<Reference> {
     names.iter().map(bare).collect()
