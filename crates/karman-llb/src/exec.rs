@@ -79,6 +79,9 @@ pub enum MountKind {
         uid: u32,
         /// Group of a new directory.
         gid: u32,
+        /// Who shares it. Never part of a digest: a cache changes no result.
+        #[serde(skip)]
+        scope: CacheScope,
     },
     /// Memory.
     Tmpfs {
@@ -111,6 +114,16 @@ pub enum MountKind {
         /// Whether its absence is fine.
         optional: bool,
     },
+}
+
+/// Which steps share cache mounts of one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheScope {
+    /// Those of one platform, one release of one distribution and one Python ABI.
+    #[default]
+    Abi,
+    /// All of them.
+    Id,
 }
 
 /// Who may use a cache mount at once.

@@ -18,7 +18,8 @@ mod source;
 
 pub use dump::dump;
 pub use exec::{
-    CacheSharing, Device, ExecOp, ExtraHost, Mount, MountKind, Network, SecretEnv, Security, Ulimit,
+    CacheScope, CacheSharing, Device, ExecOp, ExtraHost, Mount, MountKind, Network, SecretEnv,
+    Security, Ulimit,
 };
 pub use file::{Copy, Data, FileAction, FileOp, Mkdir, Mkfile, Owner, Principal, Remove, Symlink};
 pub use graph::{Graph, Vertex, VertexDigest, VertexMeta};

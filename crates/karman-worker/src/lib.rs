@@ -16,6 +16,7 @@
 //! | `remote` | caches of other places: `--cache-from`, `--cache-to` |
 //! | `made_by` | which step made a layer, for inventories |
 //! | `inventory` | images of any place, read for their inventory |
+//! | `mounts` | cache mounts, listed and moved |
 //! | `usage` | what the store holds, and pruning it |
 //! | `verify` | whether the store is what its index says |
 //! | `transfer` | images to and from registries |
@@ -34,6 +35,7 @@ mod inventory;
 mod layering;
 mod layers;
 mod made_by;
+mod mounts;
 mod remote;
 mod running;
 mod solve;
@@ -47,6 +49,7 @@ pub use engine::Engine;
 pub use images::{ImageDetails, LocalImage};
 pub use inventory::{AuditOptions, Gate, ImageSpec, Inspected};
 pub use layering::{Relayer, Relayered, RelayeredImage};
+pub use mounts::{CacheMount, MountsPlace, MovedMount};
 pub use running::RunRequest;
 pub use transfer::{Pulled, PushItem, PushReport};
 pub use usage::{PruneFilter, Pruned, RowFilter, SpaceLimits, UsageRow};

@@ -12,7 +12,7 @@ use karman_sys::fs::Dir;
 
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
-use crate::exec::lock_name;
+use crate::exec::{CacheMountInfo, lock_name};
 use crate::images::{attestations_of, manifests_of, read_document};
 use crate::layers::by_diff_id;
 use crate::sources::LAYER_ORIGIN;
@@ -254,6 +254,7 @@ impl Engine {
             let lock = store.try_lock(&lock_name(id), LockMode::Exclusive).map_err(store_error)?;
             if lock.is_some() {
                 store.remove_cache_mount(id).map_err(store_error)?;
+                store.delete(CacheMountInfo::BUCKET, id).map_err(store_error)?;
                 pruned.removed += 1;
                 pruned.bytes += row.size;
             }
@@ -377,7 +378,7 @@ impl Engine {
 }
 
 /// Bytes of all files below a directory. Links are not followed.
-fn tree_size(dir: &Dir, depth: usize) -> karman_sys::fs::Result<u64> {
+pub(crate) fn tree_size(dir: &Dir, depth: usize) -> karman_sys::fs::Result<u64> {
     let mut size = 0;
     for entry in dir.read_dir()? {
         let stat = dir.stat(&entry.name)?;

@@ -9,6 +9,7 @@ use karman_report::{Table, human_age, human_size};
 use karman_worker::{PruneFilter, RowFilter, SpaceLimits, UsageRow, Verified};
 use serde_json::json;
 
+use crate::commands::mounts;
 use crate::driver::watched;
 use crate::failure::{Done, Failure};
 use crate::out;
@@ -41,6 +42,12 @@ pub(crate) enum Command {
     Prune(PruneArgs),
     /// Read everything in the store and compare it with its digests
     Verify(VerifyArgs),
+    /// List the cache mounts of RUN steps
+    Mounts(mounts::ListArgs),
+    /// Write cache mounts to an archive, a directory or a registry, for other machines
+    Export(mounts::ExportArgs),
+    /// Take cache mounts from there
+    Import(mounts::ImportArgs),
 }
 
 /// Arguments of `prune`.
@@ -141,6 +148,9 @@ pub(crate) fn run(command: Command, context: &Context) -> Done {
         }
         Command::Prune(args) => prune(&args, context)?,
         Command::Verify(args) => return verify(&args, context),
+        Command::Mounts(args) => mounts::list(&args, context)?,
+        Command::Export(args) => mounts::export(&args, context)?,
+        Command::Import(args) => mounts::import(&args, context)?,
     }
     Ok(0)
 }

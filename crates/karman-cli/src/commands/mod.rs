@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod image;
 pub(crate) mod inventory;
 pub(crate) mod login;
+pub(crate) mod mounts;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sbom;

@@ -19,6 +19,7 @@
 //! | `push` | pushes to it, and accounts |
 //! | `registries` | TLS, client certificates, tokens, helpers, mirrors, rules of other programs |
 //! | `faulty` | pushes and pulls through a proxy that makes mistakes |
+//! | `mounts` | cache mounts: shared, waited for, moved |
 //! | `remote_cache` | caches of a registry, a directory, an image: a second machine starts warm |
 //! | `fetch` | files by HTTP, git repositories |
 //! | `hostile` | files and images that somebody else wrote |
@@ -51,6 +52,7 @@ mod inventory;
 mod lab;
 mod layering;
 mod layout;
+mod mounts;
 mod outputs;
 mod proxy;
 mod push;
@@ -91,6 +93,7 @@ const MODULES: &[(&str, Tests)] = &[
     ("push", push::TESTS),
     ("registries", registries::TESTS),
     ("faulty", faulty::TESTS),
+    ("mounts", mounts::TESTS),
     ("remote_cache", remote_cache::TESTS),
     ("fetch", fetch::TESTS),
     ("git", git::TESTS),

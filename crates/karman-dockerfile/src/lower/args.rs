@@ -14,7 +14,7 @@ use crate::instruction::{ArgPair, InstructionKind};
 const PROXIES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
 
 /// Arguments that control the build itself.
-const CONTROLS: &[&str] = &["SOURCE_DATE_EPOCH", "BUILDKIT_"];
+const CONTROLS: &[&str] = &["SOURCE_DATE_EPOCH", "BUILDKIT_", "KARMAN_"];
 
 /// Arguments that say what is scanned for an SBOM; they are no variables of steps.
 const SCAN_ARGS: &[&str] = &["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];

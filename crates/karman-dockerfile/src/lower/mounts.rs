@@ -1,7 +1,7 @@
 //! `RUN --mount`.
 
 use karman_diag::{Diagnostic, Span};
-use karman_llb::{CacheSharing, Mount, MountKind, SecretEnv, VertexDigest};
+use karman_llb::{CacheScope, CacheSharing, Mount, MountKind, SecretEnv, VertexDigest};
 
 use super::Lowering;
 use super::mount_fields::{self, Fields, Type};
@@ -10,6 +10,9 @@ use crate::instruction::Run;
 
 /// The build argument that keeps caches of different builds apart.
 const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
+
+/// The build argument that says which steps share caches of one name: `abi` (the default) or `id`.
+const CACHE_SCOPE: &str = "KARMAN_CACHE_MOUNT_SCOPE";
 
 /// Mounts of one command; the sandbox takes some more for itself.
 const MAX_MOUNTS: usize = 1000;
@@ -110,11 +113,25 @@ impl Lowering<'_> {
         let readonly = fields.readonly.unwrap_or(fields.kind == Type::Bind);
         let kind = match fields.kind {
             Type::Tmpfs => MountKind::Tmpfs { size: fields.size },
-            Type::Cache => cache(mounts, self.cache_id(&fields), fields, root, source),
+            Type::Cache => {
+                let scope = self.cache_scope(span)?;
+                cache(mounts, self.cache_id(&fields), scope, fields, root, source)
+            }
             _ => MountKind::Bind { input: root.map(|vertex| mounts.input(vertex)), source },
         };
         mounts.add(Mount { target, kind, readonly });
         Ok(())
+    }
+
+    fn cache_scope(&self, span: Span) -> Step<CacheScope> {
+        match self.options.build_args.get(CACHE_SCOPE).map(String::as_str) {
+            None | Some("" | "abi") => Ok(CacheScope::Abi),
+            Some("id") => Ok(CacheScope::Id),
+            Some(other) => {
+                let message = format!("invalid value {other:?} of {CACHE_SCOPE}");
+                Err(Diagnostic::error(message, span).with_hint("want `abi` or `id`"))
+            }
+        }
     }
 
     /// The name of a cache: its `id`, else its target as written, in the namespace that the build
@@ -137,6 +154,7 @@ impl Lowering<'_> {
 fn cache(
     mounts: &mut Mounts,
     id: String,
+    scope: CacheScope,
     fields: Fields,
     root: Option<VertexDigest>,
     source: String,
@@ -151,6 +169,7 @@ fn cache(
         mode: fields.mode.unwrap_or(CACHE_MODE),
         uid: fields.uid.unwrap_or(0),
         gid: fields.gid.unwrap_or(0),
+        scope,
     }
 }
 

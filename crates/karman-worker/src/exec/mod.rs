@@ -6,6 +6,7 @@ mod devices;
 mod emulation;
 mod log;
 mod mounts;
+mod scope;
 pub(crate) mod users;
 mod variables;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use karman_control::{Cause, Event, EventSink, Session, SolveError, Stream};
 use karman_llb::{ExecOp, Network, Security, VertexDigest};
+use karman_oci::Platform;
 use karman_snapshot::{Active, View};
 use karman_solver::Cancel;
 use karman_sys::overlay::OverlayMount;
@@ -23,7 +25,7 @@ use karman_sys::sandbox::{
     self, Rootfs, Running, Sandbox, SandboxError, Spec, StartError, Streams,
 };
 
-pub(crate) use caches::lock_name;
+pub(crate) use caches::{CacheMountInfo, lock_name};
 pub(crate) use emulation::check_platform;
 pub(crate) use log::Tail;
 use mounts::Mounts;
@@ -49,6 +51,8 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 pub(crate) struct ExecInputs<'a> {
     /// The root filesystem.
     pub(crate) root: Chain,
+    /// What it is for.
+    pub(crate) platform: &'a Platform,
     /// The views of all inputs, by index.
     pub(crate) views: &'a [Chain],
 }
@@ -74,6 +78,12 @@ impl StepEvents {
     }
 }
 
+/// What a step that waits for a cache mount looks at meanwhile.
+pub(crate) struct Waiting<'a> {
+    pub(crate) events: &'a StepEvents,
+    pub(crate) cancel: &'a Cancel,
+}
+
 /// Runs the command; gives the chain with the new layer on top.
 pub(crate) fn run(
     engine: &Engine,
@@ -92,7 +102,8 @@ pub(crate) fn run(
     let active = with_cwd(engine, active, &view, op, &identity)?;
     let lowers = snapshots.lowers(&inputs.root).or_fail(Cause::Store, "open the layers")?;
     let mut env = Variables::of_lines(&op.env);
-    let mut mounts = Mounts::prepare(engine, op, inputs, session, &mut env)?;
+    let waiting = Waiting { events, cancel };
+    let mut mounts = Mounts::prepare(engine, op, inputs, session, &mut env, &waiting)?;
     devices::lend(&op.devices, session, events, &mut env, &mut mounts.list)?;
     borrowed::lend_ca(session, &mut env, &mut mounts.list)?;
     borrowed::lend_proxies(session, &mut env);

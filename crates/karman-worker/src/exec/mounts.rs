@@ -9,10 +9,10 @@ use karman_sys::overlay::OverlayMount;
 use karman_sys::relay::Access;
 use karman_sys::sandbox;
 
-use super::ExecInputs;
 use super::borrowed::read_limited;
 use super::caches::Caches;
 use super::variables::Variables;
+use super::{ExecInputs, Waiting};
 use crate::agent::AgentSocket;
 use crate::cache::Chain;
 use crate::engine::Engine;
@@ -43,8 +43,10 @@ impl Mounts {
         inputs: &ExecInputs<'_>,
         session: &Session,
         env: &mut Variables,
+        waiting: &Waiting<'_>,
     ) -> Result<Self, SolveError> {
-        let held = Held { caches: Caches::hold(engine, op, inputs)?, ..Held::default() };
+        let caches = Caches::hold(engine, op, inputs, waiting)?;
+        let held = Held { caches, ..Held::default() };
         let mut maker = Maker { engine, inputs, session, held };
         let mut list = Vec::new();
         for mount in &op.mounts {
@@ -132,7 +134,7 @@ impl Maker<'_> {
         let source = self
             .held
             .caches
-            .directory(&mount.kind, self.inputs)
+            .directory(&mount.target)
             .ok_or_else(|| SolveError::new(Cause::Engine, "a cache mount was not prepared"))?;
         Ok(sandbox::MountKind::Bind { source, selector: None, readonly: mount.readonly })
     }

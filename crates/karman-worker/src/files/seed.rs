@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::OrFail as _;
 
 /// The directory of a cache mount inside its place in the store.
-const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 
 /// What a new cache mount begins with.
 pub(crate) struct CacheSeed {

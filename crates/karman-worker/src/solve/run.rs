@@ -244,7 +244,7 @@ impl<'a> Build<'a> {
             .collect();
         let views = views?;
         let root = exec.root.and_then(|i| views.get(i)).cloned().unwrap_or_default();
-        let inputs = ExecInputs { root, views: &views };
+        let inputs = ExecInputs { root, platform: &node.vertex.platform, views: &views };
         crate::exec::run(engine, exec, &inputs, self.scene.session, events, cancel)
     }
 
