@@ -52,6 +52,8 @@ impl Planner<'_> {
             is_index: is_index(spec, &self.build_args(spec))?,
             attest: spec.attest.clone(),
             asked: None,
+            definition: self.defined_at(spec),
+            args: self.build_args(spec).into_keys().collect(),
             cache_to: spec.cache_to.iter().map(|c| c.clone().below(&self.facts.cwd)).collect(),
         };
         self.reads_caches(spec);
@@ -219,6 +221,17 @@ impl Planner<'_> {
             false => format!("build arguments were not consumed: {list}"),
         };
         self.warn(vec![Diagnostic::warning(message, None)]);
+    }
+
+    /// Where a target is defined.
+    fn defined_at(&self, spec: &TargetSpec) -> String {
+        let context = match self.facts.cwd.join(&spec.context) {
+            path if path.is_dir() => path.display().to_string(),
+            _ => karman_llb::shown_remote(&spec.context),
+        };
+        let file = spec.dockerfile.as_deref().unwrap_or_default();
+        let stage = spec.stage.as_deref().unwrap_or_default();
+        [context.as_str(), file, stage].join(" ").trim_end().to_owned()
     }
 
     fn reads_caches(&mut self, spec: &TargetSpec) {

@@ -45,6 +45,10 @@ pub struct TargetResult {
     pub attest: Attestations,
     /// How it was asked for; without it nothing can be said of how it came to be.
     pub asked: Option<Asked>,
+    /// Where the target is defined, to know it again: context, Dockerfile and stage.
+    pub definition: String,
+    /// Names of the build arguments that were given.
+    pub args: Vec<String>,
     /// Caches to write once the target is built.
     pub cache_to: Vec<CacheExport>,
 }

@@ -60,6 +60,34 @@ pub fn tree_digest(
     selection: &Selection<'_>,
     cache: &mut ViewCache,
 ) -> Result<Digest> {
+    let items = items(view, path, selection, cache)?;
+    let mut hasher = Hasher::new();
+    hasher.field(TREE_FORMAT);
+    items.iter().for_each(|item| item.hash(&mut hasher));
+    Ok(hasher.finish())
+}
+
+/// Everything that [`tree_digest`] is over, for people: relative paths and what each is, such as
+/// `sha256:3f2a… 644`. What differs for the digest differs here.
+///
+/// # Errors
+/// [`SnapshotError::NotFound`] if there is no such path.
+pub fn tree_listing(
+    view: &View,
+    path: &Path,
+    selection: &Selection<'_>,
+    cache: &mut ViewCache,
+) -> Result<Vec<(PathBuf, String)>> {
+    let items = items(view, path, selection, cache)?;
+    Ok(items.into_iter().map(|item| (item.rel.clone(), item.describe())).collect())
+}
+
+fn items(
+    view: &View,
+    path: &Path,
+    selection: &Selection<'_>,
+    cache: &mut ViewCache,
+) -> Result<Vec<Item>> {
     let mut collect = Collect { items: Vec::new(), cache };
     match find(view, path, selection)? {
         Found { path, dir: Some(dir), .. } => {
@@ -72,10 +100,7 @@ pub fn tree_digest(
     }
     let mut items = collect.items;
     read_contents(view, &mut items, cache)?;
-    let mut hasher = Hasher::new();
-    hasher.field(TREE_FORMAT);
-    items.iter().for_each(|item| item.hash(&mut hasher));
-    Ok(hasher.finish())
+    Ok(items)
 }
 
 /// A digest of names, inodes, sizes, modes, mtimes and ctimes: equal means that nothing was written since.
@@ -199,6 +224,30 @@ impl Visit for Identity {
 }
 
 impl Item {
+    fn describe(&self) -> String {
+        let stat = &self.stat;
+        let mut text = match &self.payload {
+            Payload::File(file) => format!("{} {:o}", file.content.short(), stat.permissions()),
+            Payload::Link(target) => format!("link to {}", target.to_string_lossy()),
+            Payload::Dir(_) => format!("directory {:o}", stat.permissions()),
+            Payload::Nothing | Payload::Unread(..) => {
+                format!("{:o} {}", stat.mode, stat.rdev)
+            }
+        };
+        if (stat.uid, stat.gid) != (0, 0) {
+            text.push_str(&format!(" {}:{}", stat.uid, stat.gid));
+        }
+        let xattrs = match &self.payload {
+            Payload::File(file) => file.xattrs.as_ref(),
+            Payload::Dir(xattrs) => xattrs.as_ref(),
+            _ => None,
+        };
+        if let Some(xattrs) = xattrs {
+            text.push_str(&format!(" attributes {}", xattrs.short()));
+        }
+        text
+    }
+
     fn hash(&self, hasher: &mut Hasher) {
         let stat = &self.stat;
         hasher.field(self.rel.as_os_str().as_bytes());

@@ -17,6 +17,7 @@
 //! | `made_by` | which step made a layer, for inventories |
 //! | `inventory` | images of any place, read for their inventory |
 //! | `mounts` | cache mounts, listed and moved |
+//! | `why` | why steps were no cache hits |
 //! | `usage` | what the store holds, and pruning it |
 //! | `verify` | whether the store is what its index says |
 //! | `transfer` | images to and from registries |
@@ -43,6 +44,7 @@ mod sources;
 mod transfer;
 mod usage;
 mod verify;
+mod why;
 
 pub use config::{CommandRunner, Config};
 pub use engine::Engine;
@@ -54,3 +56,4 @@ pub use running::RunRequest;
 pub use transfer::{Pulled, PushItem, PushReport};
 pub use usage::{PruneFilter, Pruned, RowFilter, SpaceLimits, UsageRow};
 pub use verify::{Damage, Verified};
+pub use why::{Explained, Happened, Reason, WhyReport};

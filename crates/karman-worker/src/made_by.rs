@@ -127,7 +127,7 @@ fn copies(ran: &Ran<'_>) -> Vec<Copied> {
 }
 
 /// `[keystone build 2/5] RUN make` → (`keystone build`, `RUN make`).
-fn split_name(name: &str) -> (Option<&str>, &str) {
+pub(crate) fn split_name(name: &str) -> (Option<&str>, &str) {
     let Some((place, text)) = name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) else {
         return (None, name);
     };

@@ -9,7 +9,7 @@ use karman_report::{Table, human_age, human_size};
 use karman_worker::{PruneFilter, RowFilter, SpaceLimits, UsageRow, Verified};
 use serde_json::json;
 
-use crate::commands::mounts;
+use crate::commands::{mounts, why};
 use crate::driver::watched;
 use crate::failure::{Done, Failure};
 use crate::out;
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Prune(PruneArgs),
     /// Read everything in the store and compare it with its digests
     Verify(VerifyArgs),
+    /// Tell why steps of the last build were no cache hits
+    Why(why::Args),
     /// List the cache mounts of RUN steps
     Mounts(mounts::ListArgs),
     /// Write cache mounts to an archive, a directory or a registry, for other machines
@@ -148,6 +150,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Done {
         }
         Command::Prune(args) => prune(&args, context)?,
         Command::Verify(args) => return verify(&args, context),
+        Command::Why(args) => why::run(&args, context)?,
         Command::Mounts(args) => mounts::list(&args, context)?,
         Command::Export(args) => mounts::export(&args, context)?,
         Command::Import(args) => mounts::import(&args, context)?,

@@ -15,3 +15,4 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sbom;
 pub(crate) mod transfer;
+pub(crate) mod why;

@@ -33,6 +33,7 @@
 //! | `inventory` | where paths came from |
 //! | `commands` | `run`, `image`, `cache` |
 //! | `trust` | damage is found and made again, limits of the store |
+//! | `why` | `cache why` |
 //! | `resolver` | `constraints lock` in an image |
 
 mod attest;
@@ -71,6 +72,7 @@ mod tokens;
 mod traceless;
 mod tree;
 mod trust;
+mod why;
 
 use std::process::ExitCode;
 
@@ -108,6 +110,7 @@ const MODULES: &[(&str, Tests)] = &[
     ("commands", commands::TESTS),
     ("trust", trust::TESTS),
     ("resolver", resolver::TESTS),
+    ("why", why::TESTS),
 ];
 /// Builds wait for the disk as much as for cores.
 const THREADS: usize = 3;

@@ -99,11 +99,8 @@ impl Records {
         op: &Digest,
         definition: &Digest,
     ) -> Result<Option<RunNote>, SolveError> {
-        let Some(bytes) = self.store.get(RUNS, note_key(op, definition)).map_err(store_error)?
-        else {
-            return Ok(None);
-        };
-        serde_json::from_slice(&bytes).or_fail(Cause::Store, "read a cache record").map(Some)
+        let bytes = self.store.get(RUNS, note_key(op, definition)).map_err(store_error)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
     /// Writes a note again, with content digests that were not known before.

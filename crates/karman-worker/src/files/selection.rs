@@ -1,11 +1,11 @@
 //! What an op reads of its inputs, as digests for the content key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use karman_control::{Cause, SolveError};
 use karman_llb::{Copy, ExecOp, FileAction, MountKind, Op};
 use karman_oci::{Digest, Hasher};
-use karman_snapshot::digest::{Selection, tree_digest};
+use karman_snapshot::digest::{Selection, tree_digest, tree_listing};
 use karman_snapshot::{Decision, SnapshotError, View, ViewCache};
 
 use super::clean;
@@ -85,17 +85,71 @@ fn copied(
 ) -> Result<(), SolveError> {
     let rules = PathRules::new(&copy.include, &copy.exclude)?;
     let decide = |path: &Path, is_dir: bool| -> Decision { rules.decide(path, is_dir) };
-    let matches = if copy.allow_wildcard {
-        resolve_wildcards(view, &copy.src, copy.follow_symlinks)?
-    } else {
-        vec![clean(&copy.src)]
-    };
-    for path in matches {
+    for path in sources_of(copy, view)? {
         hasher.field(path.as_os_str().as_encoded_bytes());
         let filter = rules.is_some().then_some(&decide as karman_snapshot::PathFilter<'_>);
         add(view, &path, &Selection { follow: copy.follow_symlinks, filter }, cache, hasher)?;
     }
     Ok(())
+}
+
+/// The files that `op` reads of its input number `index`, for people.
+pub(crate) fn listing_of(
+    engine: &Engine,
+    op: &Op,
+    index: usize,
+    view: &View,
+) -> Result<Vec<(String, String)>, SolveError> {
+    let doing = "list an input";
+    let mut cache = ViewCache::load(engine.store(), view).or_fail(Cause::Store, doing)?;
+    let mut all = Vec::new();
+    let mut list = |path: &Path, selection: &Selection<'_>| match tree_listing(
+        view, path, selection, &mut cache,
+    ) {
+        Ok(files) => {
+            let name = |rel: &Path| path.join(rel).to_string_lossy().trim_matches('/').to_owned();
+            all.extend(files.into_iter().map(|(rel, what)| (name(&rel), what)));
+            Ok(())
+        }
+        Err(SnapshotError::NotFound(_)) => Ok(()),
+        Err(e) => Err(e).or_fail(Cause::Input, doing),
+    };
+    match op {
+        Op::Exec(exec) => {
+            for mount in &exec.mounts {
+                if let MountKind::Bind { input, source } = &mount.kind
+                    && *input == Some(index)
+                {
+                    list(Path::new(source), &Selection { follow: true, filter: None })?;
+                }
+            }
+        }
+        Op::File(file) => {
+            let copies = file.actions.iter().filter_map(|action| match action {
+                FileAction::Copy(copy) if copy.from == Some(index) => Some(copy),
+                _ => None,
+            });
+            for copy in copies {
+                let rules = PathRules::new(&copy.include, &copy.exclude)?;
+                let decide = |path: &Path, is_dir: bool| rules.decide(path, is_dir);
+                let filter = rules.is_some().then_some(&decide as karman_snapshot::PathFilter<'_>);
+                let selection = Selection { follow: copy.follow_symlinks, filter };
+                for path in sources_of(copy, view)? {
+                    list(&path, &selection)?;
+                }
+            }
+        }
+        Op::Source(_) | Op::Merge(_) | Op::Diff(_) => {}
+    }
+    Ok(all)
+}
+
+/// The paths that a copy reads.
+fn sources_of(copy: &Copy, view: &View) -> Result<Vec<PathBuf>, SolveError> {
+    match copy.allow_wildcard {
+        true => resolve_wildcards(view, &copy.src, copy.follow_symlinks),
+        false => Ok(vec![clean(&copy.src)]),
+    }
 }
 
 /// A path that does not exist has a digest too: the run will say what is missing.

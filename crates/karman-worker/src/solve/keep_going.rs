@@ -84,6 +84,7 @@ fn build<'s>(
         Err(Failure::Vertex(vertex, error)) => return Err(scene.explain(needed[vertex], error)),
         Err(Failure::Cancelled) => return Err(interrupted()),
     };
+    crate::why::record(scene, &build, targets);
     let told: BTreeMap<usize, SolveError> = part
         .failures
         .into_iter()

@@ -19,12 +19,13 @@ use karman_llb::{Graph, Op, VertexDigest};
 use karman_solver::Failure;
 
 pub(crate) use output::{ContextDir, Output};
-pub(crate) use run::Build;
+pub(crate) use run::{Build, Traced};
 
 use crate::engine::Engine;
 use crate::error::OrFail as _;
 use crate::export::{Compressor, export_all, plan_layers};
 use crate::remote::{Imports, export_caches};
+use crate::why;
 
 /// The kernel writes dirty pages within this time (`vm.dirty_expire_centisecs` is 30 s).
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
@@ -73,7 +74,7 @@ fn solve_all(
 ) -> Result<SolveResponse, SolveError> {
     let images = request.targets.iter().flat_map(|t| &t.images);
     let roots: Vec<VertexDigest> = images.filter_map(|i| i.root).collect();
-    let build = scene.solved(&roots, Some(compressor))?;
+    let build = scene.solved(&roots, Some(compressor), &request.targets)?;
     let cuts = plan_layers(scene, request.targets.iter(), request.epoch, &build)?;
     let made = export_all(scene, request, &build, compressor, &cuts)?;
     let targets: Vec<&TargetResult> = request.targets.iter().collect();
@@ -105,13 +106,17 @@ impl<'a> Scene<'a> {
         &'s self,
         roots: &[VertexDigest],
         compressor: Option<&'s Compressor>,
+        targets: &[TargetResult],
     ) -> Result<Build<'s>, SolveError> {
         let cancel = self.engine.cancel_token();
         let needed = self.graph.needed_by(roots.iter().copied());
         let identities = identify::all(self, &needed)?;
         let build = Build::new(self, &needed, &identities, compressor);
-        let targets = build.numbers(roots);
-        let solved = karman_solver::solve(&build, &targets, self.engine.parallelism(), &cancel);
+        let numbers = build.numbers(roots);
+        let solved = karman_solver::solve(&build, &numbers, self.engine.parallelism(), &cancel);
+        if !self.engine.interrupted() {
+            why::record(self, &build, targets);
+        }
         match solved {
             Ok(_) => Ok(build),
             Err(Failure::Vertex(vertex, error)) => Err(self.explain(needed[vertex], error)),
@@ -166,7 +171,7 @@ pub(crate) fn read_file(
     let begun = Instant::now();
     let imports = Imports::new(engine, &[], &silent, begun);
     let scene = Scene { engine, graph: wanted.graph, session, events: &silent, begun, imports };
-    let solved = scene.solved(&[*wanted.vertex], None)?;
+    let solved = scene.solved(&[*wanted.vertex], None, &[])?;
     let Some(output) = solved.output(wanted.vertex) else { return Ok(None) };
     let view = output.view(engine)?;
     let doing = format!("read `{}`", wanted.path);

@@ -17,6 +17,7 @@ use crate::exec::{ExecInputs, StepEvents};
 use crate::export::{Compressor, shipped};
 use crate::made_by::{self, Ran};
 use crate::remote::{Link, StepResult};
+use crate::why::Happened;
 
 /// One vertex with its keys.
 struct Node<'a> {
@@ -41,6 +42,25 @@ pub(crate) struct Build<'a> {
     compressor: Option<&'a Compressor>,
     /// The results of vertices that were looked at.
     seen: Mutex<BTreeMap<VertexId, Output>>,
+    /// What happened to them.
+    happened: Mutex<BTreeMap<VertexId, Happened>>,
+    identities: BTreeMap<VertexDigest, Digest>,
+}
+
+/// What is known of a vertex after a solve.
+pub(crate) struct Traced<'b> {
+    pub(crate) digest: VertexDigest,
+    pub(crate) name: &'b str,
+    pub(crate) vertex: &'b Vertex,
+    pub(crate) op: Digest,
+    pub(crate) key: Digest,
+    /// What a source rests on.
+    pub(crate) identity: Option<Digest>,
+    pub(crate) happened: Happened,
+    /// Whether it was to run again whatever is cached.
+    pub(crate) passed_over: bool,
+    /// Whether results of its kind are cached.
+    pub(crate) is_cached: bool,
 }
 
 impl<'a> Build<'a> {
@@ -68,7 +88,9 @@ impl<'a> Build<'a> {
             let portable = OnceLock::new();
             nodes.push(Node { digest: *digest, vertex, meta, inputs, op, key, fresh, portable });
         }
-        Self { scene, nodes, at, compressor, seen: Mutex::default() }
+        let (seen, happened) = (Mutex::default(), Mutex::default());
+        let identities = identities.clone();
+        Self { scene, nodes, at, compressor, seen, happened, identities }
     }
 
     pub(crate) fn engine(&self) -> &'a Engine {
@@ -83,6 +105,31 @@ impl<'a> Build<'a> {
     /// The result of a vertex that was looked at.
     pub(crate) fn output(&self, vertex: &VertexDigest) -> Option<Output> {
         locked(&self.seen).get(self.at.get(vertex)?).cloned()
+    }
+
+    /// What is known of a vertex; after the solve.
+    pub(crate) fn traced(&self, vertex: &VertexDigest) -> Option<Traced<'_>> {
+        let number = *self.at.get(vertex)?;
+        let node = &self.nodes[number];
+        Some(Traced {
+            digest: node.digest,
+            name: &node.meta.name,
+            vertex: node.vertex,
+            op: node.op,
+            key: node.key,
+            identity: self.identities.get(vertex).copied(),
+            happened: locked(&self.happened).get(&number).copied().unwrap_or_default(),
+            passed_over: node.meta.ignore_cache,
+            is_cached: is_cached(&node.vertex.op),
+        })
+    }
+
+    /// The digest of the layers of a vertex that was looked at.
+    pub(crate) fn result_digest(&self, vertex: &VertexDigest) -> Option<Digest> {
+        let output = self.output(vertex)?;
+        let chain = output.chain()?;
+        let names: Vec<String> = chain.iter().map(ToString::to_string).collect();
+        Some(Digest::sha256_of(names.join(" ").as_bytes()))
     }
 
     /// The vertices whose layers make up those of the roots.
@@ -408,6 +455,7 @@ impl Subject for Build<'_> {
             let status = if error.cause == Cause::Interrupted {
                 VertexStatus::Canceled
             } else {
+                locked(&self.happened).insert(vertex, Happened::Failed);
                 VertexStatus::Failed(error.message.clone())
             };
             self.scene.ended(node.digest, status);
@@ -418,6 +466,8 @@ impl Subject for Build<'_> {
     fn finished(&self, vertex: VertexId, outcome: Outcome, output: &Output) {
         let node = &self.nodes[vertex];
         locked(&self.seen).insert(vertex, output.clone());
+        let happened = if outcome == Outcome::Ran { Happened::Ran } else { Happened::Cached };
+        locked(&self.happened).insert(vertex, happened);
         if let (Some(compressor), Some(chain)) = (self.compressor, output.chain()) {
             compressor.offer(node.digest, chain);
         }
