@@ -142,7 +142,7 @@ fn export(output: &Output) -> Result<Export, Problem> {
     let mut attributes = output.attrs.clone();
     // docker's exporter without a place loads the image, which here is the local store.
     let kind = match output.kind.as_str() {
-        "docker" if output.dest.is_empty() => "image",
+        "docker" if output.dest.is_empty() && !attributes.contains_key("load") => "image",
         kind => kind,
     };
     let mut spec =

@@ -300,7 +300,7 @@ fn read_stdin() -> Done<Vec<u8>> {
 fn refuse_terminal(specs: &[TargetSpec]) -> Done<()> {
     let archives = specs.iter().flat_map(|s| &s.exports).filter(|e| {
         let file = matches!(e.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar);
-        file && e.dest.is_none()
+        file && e.dest.is_none() && e.load.is_none()
     });
     match archives.count() {
         0 => Ok(()),
@@ -319,7 +319,10 @@ fn refuse_terminal(specs: &[TargetSpec]) -> Done<()> {
 /// Whether an output of these goes to standard output.
 pub(crate) fn uses_stdout(specs: &[TargetSpec]) -> bool {
     let archive = |kind| matches!(kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar);
-    specs.iter().flat_map(|s| &s.exports).any(|e| archive(e.kind) && e.dest.is_none())
+    specs
+        .iter()
+        .flat_map(|s| &s.exports)
+        .any(|e| archive(e.kind) && e.dest.is_none() && e.load.is_none())
 }
 
 /// The tags of each target, for the metadata.

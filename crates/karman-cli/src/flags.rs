@@ -41,7 +41,8 @@ pub(crate) fn parse_allow(text: &str) -> Result<Allow, String> {
 /// Reads `--output`.
 pub(crate) fn parse_output(text: &str) -> Done<Export> {
     let mut spec = OutputSpec::parse(text).map_err(|e| Failure::usage(e.to_string()))?;
-    if spec.kind == OutputKind::Docker && spec.dest.is_none() {
+    let loads = spec.attributes.contains_key("load");
+    if spec.kind == OutputKind::Docker && spec.dest.is_none() && !loads {
         // docker's exporter without a place loads the image, which here is the local store.
         spec.kind = OutputKind::Image;
         spec.attributes.entry("oci-mediatypes".to_owned()).or_insert_with(|| "false".to_owned());
@@ -52,6 +53,29 @@ pub(crate) fn parse_output(text: &str) -> Done<Export> {
 /// An image in the local store.
 pub(crate) fn image_export() -> Done<Export> {
     parse_output("type=image")
+}
+
+/// Where `--load` brings images: the local store, or another program's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Load {
+    /// The local store
+    Store,
+    /// docker
+    Docker,
+    /// podman
+    Podman,
+}
+
+/// What `--load` makes of outputs. Without any there is an image in the local store.
+pub(crate) fn load_all(exports: &mut Vec<Export>, load: Option<Load>) -> Done<()> {
+    match load {
+        Some(Load::Store) if !has_image(exports) => exports.push(image_export()?),
+        Some(Load::Docker) => exports.push(parse_output("type=docker,load=docker")?),
+        Some(Load::Podman) => exports.push(parse_output("type=docker,load=podman")?),
+        _ if exports.is_empty() => exports.push(image_export()?),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// What `--push` makes of outputs, as in buildx: images among them are pushed too; without one there
@@ -168,6 +192,23 @@ mod tests {
         assert_eq!(parse_output("type=docker").map(|e| e.kind).ok(), Some(OutputKind::Image));
         let file = parse_output("type=docker,dest=x.tar").map(|e| e.kind).ok();
         assert_eq!(file, Some(OutputKind::Docker));
+    }
+
+    #[test]
+    fn load_adds_an_output_once() {
+        let loads = |texts: &[&str], load| {
+            let mut exports: Vec<Export> =
+                texts.iter().map(|t| parse_output(t).expect(t)).collect();
+            load_all(&mut exports, load).expect("valid");
+            exports.iter().map(|e| (e.kind, e.load)).collect::<Vec<_>>()
+        };
+        let (image, tar) = ((OutputKind::Image, None), (OutputKind::Tar, None));
+        let podman = (OutputKind::Docker, Some(karman_control::Loader::Podman));
+        assert_eq!(loads(&[], None), [image]);
+        assert_eq!(loads(&["type=image"], Some(Load::Store)), [image]);
+        assert_eq!(loads(&["type=tar,dest=x"], Some(Load::Store)), [tar, image]);
+        assert_eq!(loads(&[], Some(Load::Podman)), [podman]);
+        assert_eq!(loads(&["type=docker,load=podman"], None), [podman]);
     }
 
     #[test]

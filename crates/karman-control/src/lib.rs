@@ -22,7 +22,7 @@ pub use error::{Cause, SolveError};
 pub use event::{Event, EventSink, Stream, VertexStatus};
 pub use layers::{LayerPlan, PlannedImage, PlannedLayer};
 pub use output::{
-    Compression, CompressionKind, DEFAULT_LAYER_BUDGET, Export, Layering, MAX_LAYER_BUDGET,
+    Compression, CompressionKind, DEFAULT_LAYER_BUDGET, Export, Layering, Loader, MAX_LAYER_BUDGET,
     OutputKind, OutputSpec, OutputSpecError, PackageLayers, Push,
 };
 pub use session::{LocalDir, Proxies, SecretSource, Session, SshSource};

@@ -28,6 +28,8 @@ pub enum CompressionKind {
     /// gzip, the default.
     #[default]
     Gzip,
+    /// gzip with a table of contents, of which single files can be fetched (stargz-snapshotter's eStargz).
+    Estargz,
     /// zstd.
     Zstd,
     /// None.
@@ -36,13 +38,14 @@ pub enum CompressionKind {
 
 impl CompressionKind {
     /// The names that [`CompressionKind::parse`] reads.
-    pub const NAMES: &str = "gzip, zstd or uncompressed";
+    pub const NAMES: &str = "gzip, estargz, zstd or uncompressed";
 
     /// Reads BuildKit's name of a compression.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         match name {
             "gzip" => Some(Self::Gzip),
+            "estargz" => Some(Self::Estargz),
             "zstd" => Some(Self::Zstd),
             "uncompressed" => Some(Self::Uncompressed),
             _ => None,
@@ -54,6 +57,7 @@ impl CompressionKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
+            Self::Estargz => "estargz",
             Self::Zstd => "zstd",
             Self::Uncompressed => "uncompressed",
         }
@@ -113,6 +117,26 @@ pub enum Push {
     Digest,
 }
 
+/// A program that takes images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loader {
+    /// `docker load`.
+    Docker,
+    /// `podman load`.
+    Podman,
+}
+
+impl Loader {
+    /// The program.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+}
+
 /// An output as written, not yet bound to a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputSpec {
@@ -133,6 +157,8 @@ pub struct Export {
     pub dest: Option<PathBuf>,
     /// Whether an OCI layout is one archive (`tar=true`) or a directory.
     pub archive: bool,
+    /// The program that takes a docker archive, in place of a file.
+    pub load: Option<Loader>,
     /// Whether it also goes to a registry; of images only.
     pub push: Push,
     /// Names given to the image, besides the target's tags.
@@ -244,6 +270,7 @@ impl OutputSpec {
             kind: self.kind,
             dest,
             archive: true,
+            load: None,
             push: Push::No,
             names: Vec::new(),
             layering: Layering::Steps,
@@ -307,10 +334,18 @@ impl OutputSpec {
                 e.archive = flag()?
             }
             "layering" | "layer-budget" | "layer-plan" if self.is_image() => {}
+            "load" if self.kind == OutputKind::Docker && self.dest.is_none() => {
+                e.load = Some(match value {
+                    "docker" => Loader::Docker,
+                    "podman" => Loader::Podman,
+                    _ => return Err(bad("want docker or podman")),
+                });
+            }
             "name" => e.names = value.split(',').map(|n| n.trim().to_owned()).collect(),
             "compression" => {
                 let kind = CompressionKind::parse(value);
-                e.compression.kind = kind.ok_or_else(|| bad("want gzip, zstd or uncompressed"))?;
+                e.compression.kind =
+                    kind.ok_or_else(|| bad("want gzip, estargz, zstd or uncompressed"))?;
             }
             "compression-level" => {
                 e.compression.level = Some(value.parse().map_err(|_| bad("want a number"))?);
@@ -348,11 +383,8 @@ impl Export {
     /// The attributes, but for annotations, on which the bytes of an image depend; those at their
     /// defaults are left out. [`OutputSpec::bind`] reads them.
     pub fn image_attributes(&self) -> BTreeMap<String, String> {
-        let kind = match self.compression.kind {
-            CompressionKind::Gzip => None,
-            CompressionKind::Zstd => Some("zstd".to_owned()),
-            CompressionKind::Uncompressed => Some("uncompressed".to_owned()),
-        };
+        let kind = self.compression.kind;
+        let kind = (kind != CompressionKind::default()).then(|| kind.name().to_owned());
         let set = |is_set: bool, value: &str| is_set.then(|| value.to_owned());
         let layers = match &self.layering {
             Layering::Packages(layers) => Some(layers),
@@ -454,6 +486,18 @@ mod tests {
         assert_eq!(spec.bind(), Ok(export));
         let plain = OutputSpec::parse("type=image").and_then(|s| s.bind()).expect("valid");
         assert!(plain.image_attributes().is_empty());
+    }
+
+    #[test]
+    fn a_docker_archive_goes_to_a_program_or_to_a_file() {
+        let load = |text: &str| OutputSpec::parse(text).and_then(|s| s.bind()).map(|e| e.load);
+        assert_eq!(load("type=docker,load=podman"), Ok(Some(Loader::Podman)));
+        assert_eq!(load("type=docker,dest=x.tar"), Ok(None));
+        for wrong in
+            ["type=docker,load=crio", "type=docker,dest=x,load=docker", "type=oci,load=docker"]
+        {
+            assert!(load(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

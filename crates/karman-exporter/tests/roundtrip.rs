@@ -16,8 +16,12 @@ use karman_exporter::unpack::{
 use karman_oci::Digest;
 use karman_sys::fs::{Dir, Time};
 
-const KINDS: [CompressionKind; 3] =
-    [CompressionKind::Gzip, CompressionKind::Zstd, CompressionKind::Uncompressed];
+const KINDS: [CompressionKind; 4] = [
+    CompressionKind::Gzip,
+    CompressionKind::Zstd,
+    CompressionKind::Uncompressed,
+    CompressionKind::Estargz,
+];
 
 fn names(tar: &[u8]) -> Vec<String> {
     let mut reader = TarReader::new(tar);

@@ -8,6 +8,7 @@ mod manifest;
 pub mod media_type;
 mod platform;
 mod reference;
+mod time;
 
 pub use config::{ContainerConfig, HealthConfig, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
@@ -15,3 +16,4 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{Index, Manifest};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
+pub use time::rfc3339;

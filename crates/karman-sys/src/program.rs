@@ -82,22 +82,31 @@ impl Program {
     /// # Errors
     /// When it cannot be started. A failure of the program itself is in the output.
     pub fn output(mut self) -> io::Result<Output> {
+        let input = std::mem::take(&mut self.input);
+        self.output_fed(move |pipe| pipe.write_all(&input)).map(|(output, _)| output)
+    }
+
+    /// Runs it to its end while `feed` writes its standard input; gives also what `feed` said. A program that
+    /// does not read to the end closes the pipe, which `feed` sees as an error.
+    ///
+    /// # Errors
+    /// When it cannot be started. A failure of the program itself is in the output.
+    pub fn output_fed<T: Send>(
+        mut self,
+        feed: impl FnOnce(&mut dyn Write) -> T + Send,
+    ) -> io::Result<(Output, Option<T>)> {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn()?;
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let input = self.input;
-        let (stdout, stderr) = std::thread::scope(|scope| {
-            scope.spawn(move || {
-                // A program that does not read its input closes the pipe; its exit code tells.
-                let _ = stdin.map(|mut pipe| pipe.write_all(&input));
-            });
+        let (stdout, stderr, fed) = std::thread::scope(|scope| {
+            let feeder = scope.spawn(move || stdin.map(|mut pipe| feed(&mut pipe)));
             let errors = scope.spawn(move || read_all(stderr));
             let out = read_all(stdout);
-            (out, errors.join().unwrap_or_default())
+            (out, errors.join().unwrap_or_default(), feeder.join().ok().flatten())
         });
         let success = child.wait()?.success();
-        Ok(Output { success, stdout, stderr })
+        Ok((Output { success, stdout, stderr }, fed))
     }
 }
 
@@ -126,5 +135,13 @@ mod tests {
         assert!(!out.success);
         assert_eq!(out.stdout, b"x\nin");
         assert_eq!(out.stderr, b"no\n");
+    }
+
+    #[test]
+    fn a_program_that_does_not_read_does_not_block() {
+        let program = Program::new("/bin/sh").args(["-c", "exec <&-; exit 4"]);
+        let chunk = vec![0_u8; 1 << 20];
+        let (out, fed) = program.output_fed(|pipe| pipe.write_all(&chunk)).expect("sh runs");
+        assert!(!out.success && fed.is_some_and(|fed| fed.is_err()));
     }
 }

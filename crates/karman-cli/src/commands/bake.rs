@@ -14,7 +14,7 @@ use karman_bake::{
 use karman_build::{TargetSpec, from_bake};
 use karman_diag::{Diagnostic, ExitCode, render};
 use karman_oci::Platform;
-use karman_report::{Progress, Redactor, Table};
+use karman_report::{Redactor, Table};
 use serde_json::{Map, Value};
 
 use self::allow::Allowed;
@@ -23,7 +23,7 @@ use crate::attest::{AttestArgs, metadata_mode};
 use crate::call::{self, CallArgs};
 use crate::driver::{self, Job, Made};
 use crate::failure::{Done, Failure};
-use crate::flags::{check_names, has_image, image_export, push_all};
+use crate::flags::{Load, check_names, has_image, load_all, push_all};
 use crate::layers::Format;
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
@@ -65,9 +65,9 @@ pub(crate) struct Args {
     /// Output of all targets, as in `karman build` [default: type=image where a target has none]
     #[arg(short, long, value_name = "SPEC")]
     output: Vec<String>,
-    /// Keep all images in the local store, besides other outputs
-    #[arg(long)]
-    load: bool,
+    /// Keep all images in the local store besides other outputs, or bring them to docker or podman
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "store", value_name = "STORE")]
+    load: Option<Load>,
     /// Run everything again
     #[arg(long)]
     no_cache: bool,
@@ -164,7 +164,7 @@ pub(crate) fn images_of(
     let wanted = resolved.order.iter().filter_map(|n| Some((n, resolved.targets.get(n)?)));
     let mut images = Vec::new();
     for (name, target) in wanted.filter(|(_, target)| !target.linked) {
-        let spec = spec(name, target, false, false)?;
+        let spec = spec(name, target, None, false)?;
         let tag = spec.tags.first();
         images.extend(tag.map(|t| t.strip_suffix(":latest").unwrap_or(t).to_owned()));
     }
@@ -244,20 +244,24 @@ fn summary<'a>(targets: impl Iterator<Item = &'a String>, failed: &[(String, Fai
 
 /// The build of a target. Without an output the image goes to the local store, and without a tag it
 /// is named after the target.
-fn spec(name: &str, target: &karman_bake::Target, load: bool, push: bool) -> Done<TargetSpec> {
+fn spec(
+    name: &str,
+    target: &karman_bake::Target,
+    load: Option<Load>,
+    push: bool,
+) -> Done<TargetSpec> {
     let mut spec = from_bake(name, target).map_err(|e| Failure::plan(e, &Redactor::default()))?;
     if target.linked {
         return Ok(spec);
     }
-    if spec.exports.is_empty() || (load && !has_image(&spec.exports)) {
-        spec.exports.push(image_export()?);
-    }
+    load_all(&mut spec.exports, load)?;
     if push {
         push_all(&mut spec.exports)?;
     }
     check_names(&spec)?;
     let named = spec.exports.iter().any(|e| !e.names.is_empty());
-    if spec.tags.is_empty() && !named && has_image(&spec.exports) {
+    let is_loaded = spec.exports.iter().any(|e| e.load.is_some());
+    if spec.tags.is_empty() && !named && (is_loaded || has_image(&spec.exports)) {
         // References are lower case, target names need not be.
         spec.tags.push(name.to_lowercase());
     }

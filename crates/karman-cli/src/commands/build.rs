@@ -13,8 +13,8 @@ use crate::call::CallArgs;
 use crate::driver::{self, Job};
 use crate::failure::{Done, Failure};
 use crate::flags::{
-    Allow, check_names, has_image, image_export, parse_allow, parse_host, parse_output,
-    parse_secret, parse_ssh, push_all,
+    Allow, Load, check_names, load_all, parse_allow, parse_host, parse_output, parse_secret,
+    parse_ssh, push_all,
 };
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
@@ -53,9 +53,9 @@ pub(crate) struct Args {
     /// for a tar on standard output [default: type=image]
     #[arg(short, long, value_name = "SPEC")]
     output: Vec<String>,
-    /// Keep the image in the local store: the same as `-o type=image`, and the default without `-o`
-    #[arg(long)]
-    load: bool,
+    /// Keep the image in the local store, as without `-o`, or bring it to docker or podman
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "store", value_name = "STORE")]
+    load: Option<Load>,
     /// Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=NAME]
     #[arg(long, value_name = "SPEC", value_parser = parse_secret)]
     secret: Vec<SecretSpec>,
@@ -248,9 +248,7 @@ impl Args {
     fn exports(&self) -> Done<Vec<Export>> {
         let mut exports: Vec<Export> =
             self.output.iter().map(|o| parse_output(o)).collect::<Done<_>>()?;
-        if exports.is_empty() || (self.load && !has_image(&exports)) {
-            exports.push(image_export()?);
-        }
+        load_all(&mut exports, self.load)?;
         if self.push == Some(true) {
             push_all(&mut exports)?;
         }

@@ -22,6 +22,10 @@ pub(crate) const TESTS: Tests = &[
     ("compressions", compressions),
     ("several_outputs_of_one_build", several_outputs),
     ("an_image_is_stored_once", an_image_is_stored_once),
+    ("an_estargz_image_is_read_by_other_tools", an_estargz_image_is_read_by_other_tools),
+    ("images_are_loaded_into_other_stores", images_are_loaded_into_other_stores),
+    ("podman_takes_what_is_loaded", podman_takes_what_is_loaded),
+    ("a_new_directory_appears_whole", a_new_directory_appears_whole),
 ];
 
 const DOCKERFILE: &str = "\
@@ -166,7 +170,9 @@ fn tar_on_stdout(lab: &Lab) -> Tested {
 
 fn compressions(lab: &Lab) -> Tested {
     let place = place(lab)?;
-    for (name, suffix) in [("gzip", "+gzip"), ("zstd", "+zstd"), ("uncompressed", "")] {
+    for (name, suffix) in
+        [("gzip", "+gzip"), ("estargz", "+gzip"), ("zstd", "+zstd"), ("uncompressed", "")]
+    {
         let output =
             format!("type=oci,dest={name},tar=false,compression={name},force-compression=true");
         lab.build(&place, &["-o", &output, "ctx"]).ok();
@@ -174,6 +180,8 @@ fn compressions(lab: &Lab) -> Tested {
         let want = format!("application/vnd.oci.image.layer.v1.tar{suffix}");
         for layer in layout.manifest["layers"].as_array().expect("layers") {
             assert_eq!(layer["mediaType"], want.as_str());
+            let toc = &layer["annotations"]["containerd.io/snapshot/stargz/toc.digest"];
+            assert_eq!(toc.is_string(), name == "estargz", "{layer}");
         }
         if name != "zstd" {
             layout.layers();
@@ -181,6 +189,8 @@ fn compressions(lab: &Lab) -> Tested {
             let copy = ["--insecure-policy", "copy", "oci:zstd", "dir:copied"];
             tool(&place, &skopeo, &copy);
         }
+        // The store that made it knows it as damaged by nothing.
+        place.run(["cache", "verify"]).ok();
     }
     Ok(())
 }
@@ -214,5 +224,118 @@ fn an_image_is_stored_once(lab: &Lab) -> Tested {
     assert_eq!(count(), before, "the same blobs");
     let told = place.run(["run", "b"]).ok();
     assert_eq!(told.out, "hello there from app in /data\n");
+    Ok(())
+}
+
+fn an_estargz_image_is_read_by_other_tools(lab: &Lab) -> Tested {
+    let place = place(lab)?;
+    let output = "type=oci,dest=dir,tar=false,compression=estargz,compression-level=9";
+    lab.build(&place, &["-t", "demo:1", "-o", output, "-o", "type=tar,dest=plain.tar", "ctx"]).ok();
+    let skopeo = need("skopeo")?;
+    // skopeo compares the diff ids, which cover the table of contents.
+    let copy = ["--insecure-policy", "copy", "--dest-decompress", "oci:dir:1", "dir:copied"];
+    tool(&place, &skopeo, &copy);
+    if let (Ok(umoci), Ok(())) = (need("umoci"), need_root()) {
+        tool(&place, &umoci, &["unpack", "--image", "dir:1", "bundle"]);
+        let root = place.work().join("bundle/rootfs");
+        assert!(root.join("data/owned").exists() && !root.join("stargz.index.json").exists());
+    }
+    // Another store reads it too, and ships its layers as they came.
+    let other = lab.place()?;
+    let text = "FROM demo\nRUN test -f /data/second && test ! -e /stargz.index.json\n";
+    other.write("on/Dockerfile", text);
+    let context = format!("demo=oci-layout://{}:1", place.work().join("dir").display());
+    let args = ["--build-context", context.as_str(), "-o", "type=oci,dest=again,tar=false", "on"];
+    lab.build(&other, &args).ok();
+    let (first, second) =
+        (Layout::open(&place.work().join("dir")), Layout::open(&other.work().join("again")));
+    let digests = |layout: &Layout| -> Vec<Value> {
+        let layers = layout.manifest["layers"].as_array().expect("layers");
+        layers.iter().map(|layer| layer["digest"].clone()).collect()
+    };
+    assert_eq!(digests(&second)[..digests(&first).len()], digests(&first), "shipped as it came");
+    Ok(())
+}
+
+/// A program that keeps what it is given on standard input.
+fn fake(place: &Place, name: &str, text: &str) {
+    let path = place.write(&format!("bin/{name}"), format!("#!/bin/sh\n{text}\n"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+}
+
+fn images_are_loaded_into_other_stores(lab: &Lab) -> Tested {
+    let plain = place(lab)?;
+    let path = format!("{}:/usr/bin:/bin", plain.work().join("bin").display());
+    let place = plain.with_env("PATH", path);
+    let store = place.work().display().to_string();
+    fake(&place, "docker", &format!("test \"$1\" = load && cat > {store}/docker.tar"));
+    fake(&place, "podman", &format!("test \"$1\" = load && cat > {store}/podman.tar"));
+    let outputs = ["-o", "type=docker,load=podman", "-o", "type=docker,dest=file.tar"];
+    let args = [&["--load=docker", "-t", "demo:1"], &outputs[..], &["ctx"]].concat();
+    let log = lab.build(&place, &args).ok().err;
+    assert!(log.contains("loading into docker") && log.contains("loading into podman"), "{log}");
+    let read = |name: &str| fs::read(place.work().join(name)).expect("an archive");
+    assert_eq!(read("docker.tar"), read("file.tar"));
+    assert_eq!(read("podman.tar"), read("file.tar"));
+    assert!(!place.run(["image", "ls"]).ok().out.contains("demo"), "not in the own store");
+    fake(&place, "podman", "echo no room >&2; exit 125");
+    let told = lab.build(&place, &["--load=podman", "-t", "demo:1", "ctx"]);
+    assert!(told.code != 0 && told.err.contains("`podman load` failed: no room"), "{}", told.err);
+    // A directory without programs.
+    let place = place.with_env("PATH", lab.base_dir().display().to_string());
+    let told = lab
+        .build(&place, &["--load=docker", "-t", "demo:1", "ctx"])
+        .is(5, "`docker` is not installed");
+    assert!(told.err.contains("hint: "), "{}", told.err);
+    Ok(())
+}
+
+fn podman_takes_what_is_loaded(lab: &Lab) -> Tested {
+    need_root()?;
+    let podman = need("podman")?;
+    let plain = place(lab)?;
+    let conf = format!(
+        "[storage]\ndriver = \"vfs\"\ngraphroot = \"{root}/graph\"\nrunroot = \"{root}/run\"\n",
+        root = plain.root().display()
+    );
+    let file = plain.write("storage.conf", conf).display().to_string();
+    let place = plain
+        .with_env("CONTAINERS_STORAGE_CONF", file.as_str())
+        .with_env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+    let told = lab.build(&place, &["--load=podman", "-t", "localhost/demo:7", "ctx"]);
+    if told.code != 0 && told.err.contains("ermission") {
+        return Err(Skip::because("podman cannot work here"));
+    }
+    told.ok();
+    let mut command = std::process::Command::new(&podman);
+    command.args(["images", "--noheading", "--format", "{{.Repository}}:{{.Tag}}"]).env_clear();
+    command.env("CONTAINERS_STORAGE_CONF", &file).env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+    let out = command.env("HOME", place.home()).output().expect("podman runs");
+    let names = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(names.contains("localhost/demo:7"), "{names}{}", String::from_utf8_lossy(&out.stderr));
+    Ok(())
+}
+
+fn a_new_directory_appears_whole(lab: &Lab) -> Tested {
+    let place = place(lab)?;
+    // Two platforms with one file each, and no directories of their own: the second is refused before anything is written.
+    place.write("two/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /name\n");
+    place.write("two/amd64", "a");
+    place.write("two/arm64", "b");
+    let output = "type=local,dest=new/dir,platform-split=false";
+    let args = ["--platform=linux/amd64,linux/arm64", "-o", output, "two"];
+    let told = lab.build(&place, &args);
+    assert!(told.code != 0 && told.err.contains("cannot overwrite"), "{}", told.err);
+    assert!(!place.work().join("new").exists());
+    lab.build(&place, &["-o", "new/dir", "ctx"]).ok();
+    let left: Vec<_> = fs::read_dir(place.work().join("new")).expect("it").flatten().collect();
+    assert_eq!(left.len(), 1, "no temporary name stays");
+    // An existing directory keeps its other files.
+    place.write("new/dir/mine", "mine");
+    lab.build(&place, &["-o", "new/dir", "ctx"]).ok();
+    assert!(
+        place.work().join("new/dir/mine").exists()
+            && place.work().join("new/dir/data/owned").exists()
+    );
     Ok(())
 }

@@ -39,7 +39,6 @@ mod plan;
 mod run;
 mod signal;
 mod state;
-mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -161,7 +160,7 @@ impl Lowering<'_> {
         config.os.clone_from(&platform.os);
         config.architecture.clone_from(&platform.architecture);
         config.variant.clone_from(&platform.variant);
-        config.created = self.epoch.map(time::rfc3339);
+        config.created = self.epoch.map(karman_oci::rfc3339);
         let (root, layers) = (state.root, state.layers.clone());
         let (warnings, advice) = self.checks.take();
         let outline = self.outline(target);

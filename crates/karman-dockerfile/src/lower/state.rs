@@ -2,13 +2,12 @@
 
 use karman_diag::{Diagnostic, Span};
 use karman_llb::VertexDigest;
-use karman_oci::{ContainerConfig, History, ImageConfig, Platform};
+use karman_oci::{ContainerConfig, History, ImageConfig, Platform, rfc3339};
 
 use super::budget::OVERHEAD;
 use super::checks::Notes;
 use super::env::{Env, set_line};
 use super::options::{LayerStep, NamedContext};
-use super::time::rfc3339;
 use crate::instruction::Instruction;
 
 /// `comment` of BuildKit's history entries.

@@ -7,7 +7,7 @@ use std::path::Path;
 use karman_oci::Platform;
 use karman_sys::fs::{Dir, Stat};
 
-use super::ExportError;
+use super::{ExportError, beside};
 use crate::TimePolicy;
 use crate::layer::{Below, Counts, LayerError, write_entries};
 use crate::tarball::{Entry, EntryKind, Header, Kind, Meta, TarWriter};
@@ -34,12 +34,13 @@ impl Rootfs<'_> {
     }
 }
 
-/// Writes root filesystems below `dest`, which is made if it does not exist and otherwise keeps its other files;
+/// Writes root filesystems below `dest`. A new directory appears when it is complete; an existing one keeps its
+/// other files;
 /// `is_split` gives every platform a subdirectory. Files are copies, never links into the store.
 ///
 /// # Errors
 /// When a layer cannot be read, the destination cannot be written, or two platforms have a file of the same name
-/// and no subdirectories. What has been written stays.
+/// and no subdirectories. What has been written to an existing directory stays.
 pub fn export_local(
     systems: &[Rootfs<'_>],
     is_split: bool,
@@ -50,8 +51,35 @@ pub fn export_local(
     if !is_split {
         refuse_conflicts(systems)?;
     }
-    std::fs::create_dir_all(dest).map_err(failed)?;
-    let root = Dir::open(dest).map_err(|error| failed(std::io::Error::other(error)))?;
+    if std::fs::symlink_metadata(dest).is_ok() {
+        return fill(systems, is_split, dest, dest, ownership);
+    }
+    if let Some(parent) = dest.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let temp = beside(dest).map_err(failed)?;
+    std::fs::create_dir(&temp).map_err(failed)?;
+    let written = fill(systems, is_split, &temp, dest, ownership).and_then(|warnings| {
+        std::fs::rename(&temp, dest).map_err(failed)?;
+        Ok(warnings)
+    });
+    if written.is_err() {
+        // The first error is the one that matters.
+        let _ = std::fs::remove_dir_all(&temp);
+    }
+    written
+}
+
+fn fill(
+    systems: &[Rootfs<'_>],
+    is_split: bool,
+    into: &Path,
+    dest: &Path,
+    ownership: Ownership,
+) -> Result<Warnings, ExportError> {
+    let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
+    std::fs::create_dir_all(into).map_err(failed)?;
+    let root = Dir::open(into).map_err(|error| failed(std::io::Error::other(error)))?;
     let mut warnings = Warnings::default();
     for system in systems {
         let below = match is_split {

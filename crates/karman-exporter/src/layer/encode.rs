@@ -1,10 +1,12 @@
 //! Tar bytes in, blob in the store out.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use karman_control::{Compression, CompressionKind};
 use karman_oci::{Digest, Hasher};
 
+use super::estargz::Estargz;
 use super::gzip::GzipPool;
 use super::{CHUNK, LayerError, level};
 use crate::blobs::{BlobSink, BlobStore};
@@ -12,14 +14,18 @@ use crate::blobs::{BlobSink, BlobStore};
 /// What a finished layer is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// The digest of the uncompressed bytes.
+    /// The digest of the uncompressed bytes of the blob.
     pub diff_id: Digest,
+    /// The digest of the bytes that went in: the same, except in eStargz, which adds some.
+    pub tar: Digest,
     /// How many uncompressed bytes.
     pub uncompressed_size: u64,
     /// The digest of the blob.
     pub digest: Digest,
     /// The size of the blob in bytes.
     pub size: u64,
+    /// What the blob's descriptor says besides.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Takes the uncompressed bytes of a layer and writes its blob.
@@ -34,6 +40,7 @@ enum Stage {
     Plain(Box<dyn BlobSink>),
     Gzip { pool: GzipPool, sink: Box<dyn BlobSink>, empty: bool },
     Zstd(zstd::stream::write::Encoder<'static, Box<dyn BlobSink>>),
+    Estargz(Estargz),
 }
 
 impl LayerEncoder {
@@ -53,6 +60,9 @@ impl LayerEncoder {
             CompressionKind::Gzip => {
                 let pool = GzipPool::new(level.unsigned_abs(), threads);
                 Stage::Gzip { pool, sink, empty: true }
+            }
+            CompressionKind::Estargz => {
+                Stage::Estargz(Estargz::start(sink, level.unsigned_abs(), threads))
             }
             CompressionKind::Zstd => {
                 Stage::Zstd(zstd_encoder(sink, level, threads).map_err(LayerError::Write)?)
@@ -81,10 +91,15 @@ impl LayerEncoder {
                 sink
             }
             Stage::Zstd(encoder) => encoder.finish()?,
+            Stage::Estargz(writer) => {
+                let tar = std::mem::take(&mut self.hasher).finish();
+                return writer.finish(tar);
+            }
         };
         let (digest, size) = sink.commit(None)?;
         let diff_id = std::mem::take(&mut self.hasher).finish();
-        Ok(Encoded { diff_id, uncompressed_size: self.size, digest, size })
+        let (tar, annotations) = (diff_id, BTreeMap::new());
+        Ok(Encoded { diff_id, tar, uncompressed_size: self.size, digest, size, annotations })
     }
 
     fn encode(&mut self, chunk: Vec<u8>, last: bool) -> io::Result<()> {
@@ -93,6 +108,7 @@ impl LayerEncoder {
         match &mut self.stage {
             Stage::Plain(sink) => sink.write_all(&chunk),
             Stage::Zstd(encoder) => encoder.write_all(&chunk),
+            Stage::Estargz(writer) => writer.push(chunk),
             Stage::Gzip { pool, sink, empty } => {
                 // A gzip file has at least one member, and none that is empty without need.
                 if chunk.is_empty() && !(last && *empty) {

@@ -2,17 +2,19 @@
 //!
 //! ```text
 //! walk (reads ahead) → tar bytes → sha256 (diff-id)
-//!                                → chunks → gzip members on all cores | zstd | as is → store (sha256 of the blob)
+//!                                → chunks → gzip members on all cores | eStargz | zstd | as is → store (sha256 of the blob)
 //! ```
 //!
 //! The bytes depend on the tree and the options only, never on the number of threads. Memory is bounded by the read
 //! ahead of the walk and `2 × threads + 2` chunks of [`CHUNK`] bytes with their compressed forms.
 
 mod encode;
+mod estargz;
 mod gzip;
 mod write;
 
 pub use encode::{Encoded, LayerEncoder};
+pub use estargz::{TOC_DIGEST, UNCOMPRESSED_SIZE};
 pub(crate) use write::{Below, finish, special, write_entries};
 pub use write::{Counts, LayerBlob, LayerOptions, recompress, write_layer};
 
@@ -100,6 +102,7 @@ pub enum LayerError {
 pub fn level(compression: Compression) -> Result<i32, LayerError> {
     let (kind, default, range, want) = match compression.kind {
         CompressionKind::Gzip => ("gzip", DEFAULT_GZIP_LEVEL, 0..=9, "0 to 9"),
+        CompressionKind::Estargz => ("estargz", DEFAULT_GZIP_LEVEL, 0..=9, "0 to 9"),
         CompressionKind::Zstd => ("zstd", DEFAULT_ZSTD_LEVEL, 1..=22, "1 to 22"),
         CompressionKind::Uncompressed => return Ok(0),
     };
@@ -111,8 +114,8 @@ pub fn level(compression: Compression) -> Result<i32, LayerError> {
 #[must_use]
 pub fn layer_media_type(kind: CompressionKind, oci: bool) -> &'static str {
     match (kind, oci) {
-        (CompressionKind::Gzip, true) => media_type::OCI_LAYER_GZIP,
-        (CompressionKind::Gzip, false) => media_type::DOCKER_LAYER_GZIP,
+        (CompressionKind::Gzip | CompressionKind::Estargz, true) => media_type::OCI_LAYER_GZIP,
+        (CompressionKind::Gzip | CompressionKind::Estargz, false) => media_type::DOCKER_LAYER_GZIP,
         (CompressionKind::Zstd, _) => media_type::OCI_LAYER_ZSTD,
         (CompressionKind::Uncompressed, true) => media_type::OCI_LAYER,
         (CompressionKind::Uncompressed, false) => DOCKER_LAYER,

@@ -74,7 +74,7 @@ pub fn write_layer(
         &mut Below::default(),
         &mut counts,
     )?;
-    finish(tar.finish().map_err(LayerError::Write)?, options, counts)
+    Ok(finish(tar.finish().map_err(LayerError::Write)?, options, counts)?.0)
 }
 
 /// Stores a layer blob in another compression.
@@ -94,24 +94,27 @@ pub fn recompress(
         decompress(input).map_err(|source| LayerError::Decompress { digest: *digest, source })?;
     let mut encoder = LayerEncoder::new(store, options.compression, options.threads)?;
     io::copy(&mut input, &mut encoder).map_err(failed)?;
-    let blob = finish(encoder, options, Counts::default())?;
-    if blob.diff_id != *diff_id {
-        let (actual, expected) = (blob.diff_id, *diff_id);
+    let (blob, tar) = finish(encoder, options, Counts::default())?;
+    if tar != *diff_id {
+        let (actual, expected) = (tar, *diff_id);
         return Err(LayerError::DiffId { digest: *digest, actual, expected });
     }
     Ok(blob)
 }
 
+/// The blob, and the digest of the tar that went in.
 pub(crate) fn finish(
     encoder: LayerEncoder,
     options: &LayerOptions<'_>,
     counts: Counts,
-) -> Result<LayerBlob, LayerError> {
+) -> Result<(LayerBlob, Digest), LayerError> {
     let done = encoder.finish()?;
     let kind = layer_media_type(options.compression.kind, options.oci_media_types);
-    let descriptor = Descriptor::new(kind, done.digest, done.size);
+    let mut descriptor = Descriptor::new(kind, done.digest, done.size);
+    descriptor.annotations = done.annotations;
     let uncompressed_size = done.uncompressed_size;
-    Ok(LayerBlob { diff_id: done.diff_id, descriptor, uncompressed_size, counts })
+    let blob = LayerBlob { diff_id: done.diff_id, descriptor, uncompressed_size, counts };
+    Ok((blob, done.tar))
 }
 
 /// Where in an archive entries go.

@@ -46,7 +46,7 @@ pub fn write_group(
             _ => tar.append_bytes(&entry.header(), &[]).map_err(failed)?,
         }
     }
-    finish(tar.finish().map_err(LayerError::Write)?, options, counts)
+    Ok(finish(tar.finish().map_err(LayerError::Write)?, options, counts)?.0)
 }
 
 /// Writes the directories above an entry that the archive has not yet; `way` is the way to the last entry.

@@ -61,7 +61,12 @@ impl LayerRecipe {
         let mut times = key.rsplit(' ');
         let clamp_later = times.next()?.parse().ok()?;
         let epoch = times.next()?.parse().ok()?;
-        let compression = Compression { kind: CompressionKind::Uncompressed, level: None };
+        let mut compression = Compression { kind: CompressionKind::Uncompressed, level: None };
+        // Its table of contents is among the uncompressed bytes, and says where compressed ones begin.
+        if times.nth(2) == Some("Estargz") {
+            let level = key.split("Some(").nth(1).and_then(|l| l.split(')').next()?.parse().ok());
+            compression = Compression { kind: CompressionKind::Estargz, level };
+        }
         Some(Self { compression, force: true, epoch, clamp_later })
     }
 

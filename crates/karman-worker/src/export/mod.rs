@@ -56,8 +56,7 @@ pub(crate) fn export_all(
         for export in &target.exports {
             let stage = Stage { scene, request, build, compressor, cuts };
             let vertex = export_vertex(target, export);
-            scene
-                .started(vertex, &format!("[{}] exporting to {}", target.name, label(export.kind)));
+            scene.started(vertex, &format!("[{}] {}", target.name, label(export)));
             let one = stage.prepare(target, export, vertex, &mut response);
             if let Err(error) = &one {
                 scene.ended(vertex, VertexStatus::Failed(error.message.clone()));
@@ -95,15 +94,19 @@ fn export_vertex(target: &TargetResult, export: &Export) -> VertexDigest {
     VertexDigest(Digest::sha256_of(format!("export {} {export:?}", target.name).as_bytes()))
 }
 
-fn label(kind: OutputKind) -> &'static str {
-    match kind {
+fn label(export: &Export) -> String {
+    if let Some(loader) = export.load {
+        return format!("loading into {}", loader.program());
+    }
+    let what = match export.kind {
         OutputKind::Oci => "oci image format",
         OutputKind::Docker => "docker image format",
         OutputKind::Image => "image",
         OutputKind::Local => "client directory",
         OutputKind::Tar => "client tarball",
         OutputKind::CacheOnly => "cache",
-    }
+    };
+    format!("exporting to {what}")
 }
 
 struct Stage<'a> {

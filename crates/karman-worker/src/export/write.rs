@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use karman_content::Store;
-use karman_control::{Cause, Export, OutputKind, SolveError};
+use karman_control::{Cause, Export, Loader, OutputKind, SolveError};
 use karman_exporter::TimePolicy;
 use karman_exporter::export::{
     ArchiveKind, ExportError, Named, Rootfs, export_local, export_tar, write_archive, write_file,
@@ -12,6 +12,7 @@ use karman_exporter::export::{
 };
 use karman_exporter::unpack::Ownership;
 use karman_sys::fs::Dir;
+use karman_sys::program::Program;
 
 use super::Prepared;
 use crate::error::OrFail as _;
@@ -36,6 +37,9 @@ fn tag(scene: &Scene<'_>, one: &Prepared<'_>) -> Result<(), SolveError> {
 fn archive(scene: &Scene<'_>, one: &Prepared<'_>) -> Result<(), SolveError> {
     let Some(top) = &one.top else { unreachable!("images have a descriptor") };
     let images = [Named { top, names: &one.names }];
+    if let Some(loader) = one.export.load {
+        return load(scene, &images, loader);
+    }
     let doing = format!("write the output of `{}`", one.target.name);
     write_images(scene.engine.store(), &images, one.export, &doing)
 }
@@ -60,6 +64,35 @@ pub(crate) fn write_images(
         }
     };
     done.or_fail(Cause::Engine, doing)
+}
+
+/// Brings images to another program's store, through its standard input.
+fn load(scene: &Scene<'_>, images: &[Named<'_>], loader: Loader) -> Result<(), SolveError> {
+    let name = loader.program();
+    if loader == Loader::Podman && ownership() != Ownership::Exact {
+        // It would take its root's store for its own.
+        let message = "podman cannot be called from inside of the user namespace of a build";
+        return Err(SolveError::new(Cause::Host, message)
+            .with_hint("write `-o type=docker,dest=FILE`, then `podman load -i FILE`"));
+    }
+    let store = scene.engine.store();
+    let program = Program::new(name).arg("load").env_all(&scene.engine.config().commands.env);
+    let write = |pipe: &mut dyn Write| write_archive(store, images, ArchiveKind::Docker, pipe);
+    let (output, written) = match program.output_fed(write) {
+        Ok(ended) => ended,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(SolveError::new(Cause::Host, format!("`{name}` is not installed"))
+                .with_hint("write `-o type=docker,dest=FILE` and load the file elsewhere"));
+        }
+        Err(error) => return Err(error).or_fail(Cause::Host, &format!("run `{name} load`")),
+    };
+    if !output.success {
+        let told = String::from_utf8_lossy(&output.stderr);
+        let told = told.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason");
+        let message = format!("`{name} load` failed: {}", told.trim());
+        return Err(SolveError::new(Cause::Host, message));
+    }
+    written.unwrap_or(Ok(())).or_fail(Cause::Engine, &format!("write to `{name} load`"))
 }
 
 fn files(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveError> {

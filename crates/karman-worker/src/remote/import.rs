@@ -141,7 +141,10 @@ fn remote_layer(
         None => None,
     };
     Ok(RemoteLayer {
-        descriptor: Descriptor::new(&blob.media_type, blob.digest, blob.size),
+        descriptor: Descriptor {
+            annotations: blob.annotations.clone(),
+            ..Descriptor::new(&blob.media_type, blob.digest, blob.size)
+        },
         diff_id: told.diff_id,
         recipe,
         step: made.and_then(|made| made.step.clone()),

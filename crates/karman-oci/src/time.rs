@@ -2,8 +2,8 @@
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// `2020-09-13T12:26:40Z`.
-pub(super) fn rfc3339(seconds: i64) -> String {
+/// Seconds since 1970 as `2020-09-13T12:26:40Z`.
+pub fn rfc3339(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
