@@ -80,7 +80,7 @@ impl Reference {
 
     /// As people write it: without the default host and namespace.
     pub fn familiar(&self) -> String {
-        let looks_like_host = split_host(&self.repository).0 != DEFAULT_HOST;
+        let looks_like_host = split_host(&self.repository).1 != self.repository;
         let mut out = if self.host == DEFAULT_HOST && !looks_like_host {
             let official =
                 self.repository.strip_prefix(OFFICIAL).filter(|name| !name.contains('/'));
@@ -205,6 +205,7 @@ mod tests {
             ("docker.io/library/o/library/x", "library/o/library/x:latest"),
             ("docker.io/localhost/x", "docker.io/localhost/x:latest"),
             ("docker.io/a.b/x:1", "docker.io/a.b/x:1"),
+            ("docker.io/docker.io/library/x", "docker.io/docker.io/library/x:latest"),
             ("docker.io/library/localhost", "localhost:latest"),
         ] {
             let reference = Reference::parse(text).expect(text);
