@@ -54,8 +54,10 @@ impl Mirrors {
 pub(crate) struct Pocket {
     /// The URL without trailing slash that bytes are fetched from, before mirrors.
     pub(crate) url: String,
-    /// The URL written into the root filesystem.
+    /// The URL of the archive itself, whoever serves it.
     pub(crate) canonical: String,
+    /// Whether the URL is that of a snapshot.
+    pub(crate) is_snapshot: bool,
     /// The suite under `dists/`.
     pub(crate) suite: String,
 }
@@ -68,17 +70,20 @@ pub(crate) fn pockets(source: &Source, arch: &str) -> Vec<Pocket> {
         (None, Some(time)) => snapshot_url(source.distribution, "debian", time),
         (None, None) => main.to_owned(),
     };
-    let pocket = |url: &str, canonical: &str, suite: String| Pocket {
+    let pocket = |url: &str, canonical: &str, suite: String, is_snapshot: bool| Pocket {
         url: url.to_owned(),
         canonical: canonical.to_owned(),
+        is_snapshot,
         suite,
     };
-    let mut out = vec![pocket(&main_url, main, source.suite.clone())];
+    // A mirror and a snapshot exclude each other.
+    let is_snapshot = source.snapshot.is_some();
+    let mut out = vec![pocket(&main_url, main, source.suite.clone(), is_snapshot)];
     if source.distribution == Distribution::Debian && ROLLING.contains(&source.suite.as_str()) {
         return out;
     }
     if source.updates {
-        out.push(pocket(&main_url, main, format!("{}-updates", source.suite)));
+        out.push(pocket(&main_url, main, format!("{}-updates", source.suite), is_snapshot));
     }
     let security_url = match (&source.security, &source.snapshot) {
         (Security::None, _) => return out,
@@ -88,7 +93,8 @@ pub(crate) fn pockets(source: &Source, arch: &str) -> Vec<Pocket> {
         }
         (Security::Default, None) => security.to_owned(),
     };
-    out.push(pocket(&security_url, security, format!("{}-security", source.suite)));
+    let is_snapshot = is_snapshot && !matches!(source.security, Security::Url(_));
+    out.push(pocket(&security_url, security, format!("{}-security", source.suite), is_snapshot));
     out
 }
 

@@ -54,6 +54,8 @@ pub struct Package {
 pub struct ReleaseInfo {
     /// The canonical URL of the archive.
     pub archive: String,
+    /// The URL that the root filesystem names: the canonical one, or that of a snapshot.
+    pub listed: String,
     /// The suite.
     pub suite: String,
     /// SHA-256 of the signed text.
@@ -158,6 +160,9 @@ impl Plan {
         line(&["snapshot", self.source.snapshot.as_deref().unwrap_or("none")]);
         for release in &self.releases {
             line(&["pocket", &release.archive, &release.suite, &self.source.components.join(",")]);
+            if release.listed != release.archive {
+                line(&["listed", &release.listed]);
+            }
         }
         for package in &self.packages {
             line(&["package", &package.sha256, if package.base { "base" } else { "included" }]);
@@ -261,6 +266,7 @@ fn fetch_all(
 fn release_info((pocket, fetched): (&Pocket, &Fetched)) -> ReleaseInfo {
     ReleaseInfo {
         archive: pocket.canonical.clone(),
+        listed: if pocket.is_snapshot { pocket.url.clone() } else { pocket.canonical.clone() },
         suite: pocket.suite.clone(),
         digest: fetched.digest.clone(),
         signers: fetched.signers.clone(),

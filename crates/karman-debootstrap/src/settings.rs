@@ -3,7 +3,7 @@
 //! Names and effects are those of the official Debian images, so that Dockerfiles written for them
 //! (`rm -f /etc/apt/apt.conf.d/docker-clean` before a cache mount) work here too.
 
-use crate::plan::Plan;
+use crate::plan::{Plan, ReleaseInfo};
 use crate::slim::Filter;
 use crate::source::Distribution;
 
@@ -65,26 +65,64 @@ pub(crate) fn keyrings(distribution: Distribution) -> &'static [&'static str] {
     }
 }
 
-/// The source list: canonical URLs, one stanza per archive (sources.list(5), deb822 format).
+/// The source list, one stanza per archive (sources.list(5), deb822 format). A root filesystem that was made from a
+/// snapshot names the snapshot, so that what is installed into it later is of the same moment.
 pub(crate) fn sources(plan: &Plan, keyring: Option<&str>) -> String {
-    let mut archives: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut archives: Vec<(&ReleaseInfo, Vec<&str>)> = Vec::new();
     for release in &plan.releases {
-        match archives.iter_mut().find(|(url, _)| *url == release.archive) {
+        match archives.iter_mut().find(|(known, _)| known.listed == release.listed) {
             Some((_, suites)) => suites.push(&release.suite),
-            None => archives.push((&release.archive, vec![&release.suite])),
+            None => archives.push((release, vec![&release.suite])),
         }
     }
-    let stanza = |(url, suites): &(&str, Vec<&str>)| {
+    let stanza = |(release, suites): &(&ReleaseInfo, Vec<&str>)| {
         let mut text = String::from("Types: deb\n");
         if let Some(time) = &plan.source.snapshot {
             text.push_str(&format!("# made from the snapshot of {time}\n"));
         }
-        text.push_str(&format!("URIs: {url}\nSuites: {}\n", suites.join(" ")));
+        text.push_str(&format!("URIs: {}\nSuites: {}\n", release.listed, suites.join(" ")));
         text.push_str(&format!("Components: {}\n", plan.source.components.join(" ")));
         if let Some(keyring) = keyring {
             text.push_str(&format!("Signed-By: /{keyring}\n"));
         }
+        if release.listed != release.archive {
+            // Its Release files say until when they are valid, which is past.
+            text.push_str("Check-Valid-Until: no\n");
+        }
         text
     };
     archives.iter().map(stanza).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+
+    fn listed(text: &str) -> String {
+        let source = Source::parse(text).expect("a source");
+        let release = |pocket: crate::archive::Pocket| ReleaseInfo {
+            listed: if pocket.is_snapshot { pocket.url } else { pocket.canonical.clone() },
+            archive: pocket.canonical,
+            suite: pocket.suite,
+            digest: String::new(),
+            signers: Vec::new(),
+            date: 0,
+        };
+        let releases = crate::archive::pockets(&source, "amd64").into_iter().map(release).collect();
+        let plan = Plan { source, arch: "amd64".to_owned(), releases, packages: Vec::new() };
+        sources(&plan, None)
+    }
+
+    #[test]
+    fn a_snapshot_is_listed_so_that_packages_come_of_the_same_moment() {
+        let text = listed("debootstrap://debian/trixie?snapshot=20261121T091544Z");
+        let main = "URIs: http://snapshot.debian.org/archive/debian/20261121T091544Z\n\
+                    Suites: trixie trixie-updates\nComponents: main\nCheck-Valid-Until: no\n";
+        assert!(text.contains(main), "{text}");
+        assert!(text.contains("archive/debian-security/20261121T091544Z\n"), "{text}");
+        let now = listed("debootstrap://debian/trixie");
+        assert!(now.contains("URIs: http://deb.debian.org/debian\n"), "{now}");
+        assert!(!now.contains("Check-Valid-Until"), "{now}");
+    }
 }
