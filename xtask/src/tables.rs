@@ -13,6 +13,7 @@ pub(crate) const CRATES: &[(&str, u8, &[&str])] = &[
     ("karman-bake", 1, &["karman-diag"]),
     ("karman-constraints", 1, &["karman-diag"]),
     ("karman-net", 1, &[]),
+    ("karman-signature", 1, &["karman-oci"]),
     ("karman-dockerfile", 2, &["karman-diag", "karman-llb", "karman-oci", "karman-pattern"]),
     ("karman-snapshot", 2, &["karman-content", "karman-oci", "karman-sys"]),
     ("karman-registry", 2, &["karman-net", "karman-oci"]),
@@ -55,6 +56,7 @@ pub(crate) const CRATES: &[(&str, u8, &[&str])] = &[
             "karman-oci",
             "karman-pattern",
             "karman-registry",
+            "karman-signature",
             "karman-snapshot",
             "karman-solver",
             "karman-sys",
@@ -74,6 +76,7 @@ pub(crate) const CRATES: &[(&str, u8, &[&str])] = &[
             "karman-oci",
             "karman-registry",
             "karman-report",
+            "karman-signature",
             "karman-sys",
             "karman-worker",
         ],
@@ -101,7 +104,7 @@ pub(crate) const TEST_CRATE: &str = "karman-testing";
 pub(crate) const UNSAFE_CRATE: &str = "karman-sys";
 
 /// Packages in Cargo.lock, all platforms. Raise it on purpose, in the commit that needs it.
-pub(crate) const PACKAGE_BUDGET: usize = 300;
+pub(crate) const PACKAGE_BUDGET: usize = 306;
 
 /// Lines of a Rust file.
 pub(crate) const MAX_FILE_LINES: usize = 600;
@@ -163,6 +166,7 @@ pub(crate) const PURE_CRATES: &[&str] = &[
     "karman-llb",
     "karman-oci",
     "karman-pattern",
+    "karman-signature",
     "karman-solver",
 ];
 /// What they must not even name, tests excepted.

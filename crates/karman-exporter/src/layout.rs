@@ -19,6 +19,9 @@ const MAX_ENTRIES: usize = 100_000;
 /// The deepest nesting of indexes.
 const MAX_NESTING: usize = 4;
 
+/// The annotation of an entry that has the signatures of another, and its value (cosign's).
+pub const SIGNATURES_KIND: (&str, &str) = ("kind", "dev.cosignproject.cosign/sigs");
+
 /// A layout that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
@@ -138,16 +141,19 @@ impl Layout {
     /// # Errors
     /// When no image has the name.
     pub fn resolve(&self, wanted: Option<&str>) -> Result<Descriptor, LayoutError> {
-        let manifests = &self.index.manifests;
+        let (name, signatures) = SIGNATURES_KIND;
+        let is_image =
+            |e: &&Descriptor| e.annotations.get(name).is_none_or(|kind| kind != signatures);
+        let manifests: Vec<&Descriptor> = self.index.manifests.iter().filter(is_image).collect();
         if let (None, [only]) = (wanted, manifests.as_slice()) {
-            return Ok(only.clone());
+            return Ok((*only).clone());
         }
         let wanted = wanted.unwrap_or("latest").trim_start_matches('@');
         let found = manifests.iter().find(|entry| is_called(entry, wanted));
-        found.cloned().ok_or_else(|| LayoutError::NotFound {
+        found.map(|entry| (*entry).clone()).ok_or_else(|| LayoutError::NotFound {
             path: self.path.clone(),
             wanted: wanted.to_owned(),
-            have: manifests.iter().map(name_of).collect(),
+            have: manifests.iter().map(|entry| name_of(entry)).collect(),
         })
     }
 

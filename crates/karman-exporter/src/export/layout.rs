@@ -111,7 +111,8 @@ fn existing(root: &Path) -> io::Result<Vec<Descriptor>> {
     Ok(index.manifests)
 }
 
-/// Whether a new entry takes the place of another: the same name, or the same image without one.
+/// Whether a new entry takes the place of another: the same name, the same tag of what has no name, or the same image
+/// without either.
 fn is_same(other: &Descriptor, new: &Descriptor) -> bool {
     let names = |d: &Descriptor| {
         (d.annotations.get(IMAGE_NAME).cloned(), d.annotations.get(REF_NAME).cloned())
