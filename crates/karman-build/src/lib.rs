@@ -19,6 +19,7 @@
 //! | `dockerfile`, `ignore`, `files` | Dockerfiles, ignore files, local files |
 //! | `resolver` | base images |
 //! | `borrow` | secrets and ssh agents for the session |
+//! | `rebuild` | targets from a provenance |
 //! | `asked` | how a target was asked for, for its provenance |
 
 mod asked;
@@ -37,6 +38,7 @@ mod lowering;
 mod named;
 mod names;
 mod plan;
+mod rebuild;
 mod resolver;
 mod spec;
 mod stdin;
@@ -48,4 +50,5 @@ pub use definition::{Definition, is_remote, read_definition};
 pub use error::PlanError;
 pub use karman_dockerfile::call::{short as short_warning, summary as warnings_summary};
 pub use plan::{plan, plan_what_can};
+pub use rebuild::{Given, rebuild};
 pub use spec::{BuildFacts, Planned, SecretSpec, SshSpec, TargetSpec, needs_stdin};

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     audit, bake, build, cache, completions, constraints, doctor, image, inventory, login, report,
-    run, sbom, transfer,
+    run, sbom, sign, transfer, verify,
 };
 use crate::failure::Done;
 use crate::setup::{Context, GlobalArgs};
@@ -47,6 +47,12 @@ enum Command {
     /// Report on the images of bake targets, and compare reports
     #[command(subcommand)]
     Fleet(report::FleetCommand),
+    /// Build an image once more and compare; with --key, check its signatures
+    Verify(Box<verify::Args>),
+    /// Sign images with a key, as cosign does
+    Sign(Box<sign::SignArgs>),
+    /// Make a key pair for signatures
+    GenerateKeyPair(sign::GenerateArgs),
     /// Look for what must not be in images, what is missing, and what they expose
     Audit(audit::Args),
     /// Show and prune what the store keeps
@@ -78,6 +84,9 @@ impl Cli {
             Command::Sbom(args) => sbom::run(&args, &Context::load(global)?),
             Command::Report(args) => report::run(&args, &Context::load(global)?),
             Command::Fleet(command) => report::fleet(&command, &Context::load(global)?),
+            Command::Verify(args) => verify::run(*args, &Context::load(global)?),
+            Command::Sign(args) => sign::sign(&args, &Context::load(global)?),
+            Command::GenerateKeyPair(args) => sign::generate(&args, &Context::load(global)?.env),
             Command::Audit(args) => audit::run(&args, &Context::load(global)?),
             Command::Cache(command) => cache::run(command, &Context::load(global)?),
             Command::Constraints(command) => constraints::run(command, &Context::load(global)?),

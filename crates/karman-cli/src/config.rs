@@ -38,7 +38,7 @@ const KEYS: [&str; 9] = [
 ];
 
 /// The file's content.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct FileConfig {
     /// The store's directory.
@@ -56,7 +56,7 @@ pub(crate) struct FileConfig {
 }
 
 /// How large the store may be.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct GcPolicy {
     #[serde(deserialize_with = "size")]

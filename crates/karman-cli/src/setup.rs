@@ -75,6 +75,15 @@ impl Context {
         Self { env: Environment::read(), file: FileConfig::default(), global }
     }
 
+    /// The same with another store and working directory, and without the variables that would change
+    /// what a build makes.
+    pub(crate) fn elsewhere(&self, root: PathBuf, cwd: PathBuf) -> Self {
+        let mut env = Environment { cwd, ..self.env.clone() };
+        env.texts.remove("SOURCE_DATE_EPOCH");
+        let global = GlobalArgs { root: Some(root), ..self.global.clone() };
+        Self { env, file: self.file.clone(), global }
+    }
+
     /// Takes on the identity to build with. An ordinary user's program is executed again inside a
     /// user namespace and comes here a second time.
     pub(crate) fn enter(&self) -> Done<Identity> {

@@ -20,6 +20,8 @@ pub enum ExitCode {
     Store = 6,
     /// The name asked for does not exist (image, target, stage).
     NotFound = 7,
+    /// `karman verify`: the rebuild is not the image, or nobody with the key signed it.
+    Unverified = 8,
     /// Interrupted by a signal.
     Interrupted = 130,
 }

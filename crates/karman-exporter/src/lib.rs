@@ -10,6 +10,7 @@
 //! | [`image`] | config, manifest and index over layers |
 //! | [`export`] | OCI layouts, docker archives, root filesystems as files or as a tar |
 //! | [`layout`] | reading OCI layouts |
+//! | [`compare`] | where two layers begin to differ |
 //! | [`blobs`] | where blobs come from and go to |
 //!
 //! A *layer snapshot* is an overlayfs upper directory in `userxattr` form: a whiteout is a character device 0:0, an
@@ -17,6 +18,7 @@
 
 pub mod attestation;
 pub mod blobs;
+pub mod compare;
 pub mod decompress;
 pub mod export;
 pub mod image;

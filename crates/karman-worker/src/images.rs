@@ -129,6 +129,26 @@ impl Engine {
         Ok(ImageDetails { image, platforms })
     }
 
+    /// The manifest for a platform below a manifest or index of the store.
+    ///
+    /// # Errors
+    /// When there is none for it.
+    pub fn manifest_for(&self, top: &Descriptor, wanted: &Platform) -> Result<Digest, SolveError> {
+        let mut best: Option<(u32, Digest)> = None;
+        for descriptor in manifests_of(self.store(), top)? {
+            let manifest: Manifest = read_document(self.store(), &descriptor.digest)?;
+            let config: ImageConfig = read_document(self.store(), &manifest.config.digest)?;
+            if let Some(rank) = config.platform().matches(wanted)
+                && best.as_ref().is_none_or(|(r, _)| rank < *r)
+            {
+                best = Some((rank, descriptor.digest));
+            }
+        }
+        best.map(|(_, digest)| digest).ok_or_else(|| {
+            SolveError::new(Cause::NotFound, format!("the image has nothing for {wanted}"))
+        })
+    }
+
     /// Takes a name away; the bytes go with the next prune.
     ///
     /// # Errors

@@ -21,6 +21,8 @@
 //! | `usage` | what the store holds, and pruning it |
 //! | `verify` | whether the store is what its index says |
 //! | `transfer` | images to and from registries |
+//! | `rebuild` | how an image came to be, and whether another build of it is the same |
+//! | `signatures` | signatures of images, where the image is |
 //! | `running` | `karman run`: an image in the same sandbox |
 
 mod agent;
@@ -37,8 +39,10 @@ mod layering;
 mod layers;
 mod made_by;
 mod mounts;
+mod rebuild;
 mod remote;
 mod running;
+mod signatures;
 mod solve;
 mod sources;
 mod transfer;
@@ -49,10 +53,12 @@ mod why;
 pub use config::{CommandRunner, Config};
 pub use engine::Engine;
 pub use images::{ImageDetails, LocalImage};
-pub use inventory::{AuditOptions, Gate, ImageSpec, Inspected};
+pub use inventory::{AuditOptions, Gate, ImageSpec, Inspected, MoreFindings};
 pub use layering::{Relayer, Relayered, RelayeredImage};
 pub use mounts::{CacheMount, MountsPlace, MovedMount};
+pub use rebuild::{Origin, changed_inputs};
 pub use running::RunRequest;
+pub use signatures::{Signable, SignedPayload};
 pub use transfer::{Pulled, PushItem, PushReport};
 pub use usage::{PruneFilter, Pruned, RowFilter, SpaceLimits, UsageRow};
 pub use verify::{Damage, Verified};

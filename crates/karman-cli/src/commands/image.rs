@@ -103,10 +103,12 @@ fn reference(text: &str) -> Done<Reference> {
 fn list(engine: &Engine, format: Format, quiet: bool) -> Done<()> {
     let images = engine.images()?;
     if quiet {
-        let digests = images.iter().map(|i| format!("{}\n", i.descriptor.digest));
+        let shown = images.iter().filter(|i| !is_signature(i));
+        let digests = shown.map(|i| format!("{}\n", i.descriptor.digest));
         return out::data(&digests.collect::<String>());
     }
-    let rows: Vec<ImageRow> = images.iter().map(|i| row(engine, i)).collect::<Done<_>>()?;
+    let shown = images.iter().filter(|i| !is_signature(i));
+    let rows: Vec<ImageRow> = shown.map(|i| row(engine, i)).collect::<Done<_>>()?;
     match format {
         Format::Json => out::data(&images_json(&rows)),
         Format::Table => {
@@ -114,6 +116,12 @@ fn list(engine: &Engine, format: Format, quiet: bool) -> Done<()> {
             out::data(&images_table(&rows, i64::try_from(now.as_secs()).unwrap_or(i64::MAX)))
         }
     }
+}
+
+/// Whether it is the signatures of another image.
+fn is_signature(image: &LocalImage) -> bool {
+    let parsed = Reference::parse(&image.reference).ok();
+    parsed.and_then(|r| r.tag).is_some_and(|tag| karman_signature::is_signature_tag(&tag))
 }
 
 fn row(engine: &Engine, image: &LocalImage) -> Done<ImageRow> {

@@ -14,5 +14,7 @@ pub(crate) mod mounts;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sbom;
+pub(crate) mod sign;
 pub(crate) mod transfer;
+pub(crate) mod verify;
 pub(crate) mod why;

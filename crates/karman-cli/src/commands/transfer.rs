@@ -43,7 +43,10 @@ pub(crate) fn push(args: &PushArgs, context: &Context) -> Done {
     let mut items = Vec::new();
     for name in &wanted {
         let image = engine.find_image(&name.to_string())?;
+        // Signatures go with their image.
+        let signatures = engine.signatures_of(name, &image.descriptor.digest)?;
         items.push(PushItem { top: image.descriptor, names: vec![name.clone()] });
+        items.extend(signatures);
     }
     let report = with_progress(&engine, args.quiet, "pushing layers", |on_blob| {
         engine.push_images(&items, on_blob)

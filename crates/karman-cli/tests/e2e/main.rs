@@ -27,6 +27,7 @@
 //! | `emulation` | programs of another architecture |
 //! | `rootless` | the same as an ordinary user |
 //! | `attest` | provenance and bills in the index of an image |
+//! | `verify` | signatures and rebuilds |
 //! | `audit` | sabotage is found, and gates stay closed |
 //! | `sbom` | bills of materials |
 //! | `layering` | layers along packages |
@@ -72,6 +73,7 @@ mod tokens;
 mod traceless;
 mod tree;
 mod trust;
+mod verify;
 mod why;
 
 use std::process::ExitCode;
@@ -104,6 +106,7 @@ const MODULES: &[(&str, Tests)] = &[
     ("rootless", rootless::TESTS),
     ("inventory", inventory::TESTS),
     ("attest", attest::TESTS),
+    ("verify", verify::TESTS),
     ("audit", audit::TESTS),
     ("sbom", sbom::TESTS),
     ("layering", layering::TESTS),

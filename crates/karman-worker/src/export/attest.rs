@@ -1,7 +1,11 @@
 //! How the images of a build came to be, and what is attested of them.
+//!
+//! Bucket `provenance`: manifest → [`Provenance`] in full (JSON), of every image that a build made, so
+//! that it can be rebuilt although nothing is attached to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use karman_content::Store;
 use karman_control::provenance::{
     Asked, BUILD_TYPE, BuildConfig, BuildDefinition, BuildStep, Builder, BuildkitMetadata,
     Completeness, Dependency, ExternalParameters, InternalParameters, Lent, PREDICATE_TYPE,
@@ -11,14 +15,16 @@ use karman_control::{AnnotationScope, Cause, Export, ImageResult, SolveError, Ta
 use karman_exporter::attestation::{Statement, assemble_attestation};
 use karman_exporter::image::StoredImage;
 use karman_llb::{HttpSource, MountKind, Network, Op, SourceOp, VertexDigest, shown_remote};
-use karman_oci::{Descriptor, Platform, Reference};
+use karman_oci::{Descriptor, Digest, Platform, Reference};
 
 use super::annotations;
 use crate::cache::Chain;
-use crate::error::OrFail as _;
+use crate::error::{OrFail as _, store as store_error};
 use crate::solve::Scene;
 use crate::sources::{encoded, materials};
 
+/// Manifest → how it came to be.
+pub(crate) const PROVENANCE: &str = "provenance";
 /// Who builds, where nobody says another name.
 const BUILDER: &str = "urn:karman";
 /// The type of an SPDX document.
@@ -126,6 +132,23 @@ impl Made<'_> {
             .or_fail(Cause::Engine, "store the attestations")
             .map(Some)
     }
+}
+
+/// Remembers how an image came to be.
+pub(super) fn remember(
+    store: &Store,
+    manifest: &Digest,
+    provenance: &Provenance,
+) -> Result<(), SolveError> {
+    let bytes = serde_json::to_vec(provenance).or_fail(Cause::Engine, "write the provenance")?;
+    store.put(PROVENANCE, manifest.as_bytes(), &bytes).map_err(store_error)
+}
+
+/// How an image of this store came to be, where it was built here.
+pub(crate) fn recall(store: &Store, manifest: &Digest) -> Result<Option<Provenance>, SolveError> {
+    let bytes = store.get(PROVENANCE, manifest.as_bytes()).map_err(store_error)?;
+    // A record of another version has another form: it counts as none.
+    Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
 }
 
 fn external(scene: &Scene<'_>, asked: &Asked, needed: &[VertexDigest]) -> ExternalParameters {

@@ -20,7 +20,8 @@ use karman_exporter::image::{ImageLayer, ImageOptions, StoredImage, assemble, as
 use karman_llb::VertexDigest;
 use karman_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference};
 
-use attest::Made;
+pub(crate) use attest::{PROVENANCE, recall};
+use attest::{Made, remember};
 pub(crate) use blobs::{Blob, Compressor, LayerRecipe, remember_blob, shipped};
 pub(crate) use shipped::is_as_shipped;
 pub(crate) use write::write_images;
@@ -223,7 +224,7 @@ impl Stage<'_> {
         Ok(Prepared { target, export, top, names, chains })
     }
 
-    /// Tells how each image came to be, and gives what is attested of them as entries of the index.
+    /// Keeps how each image came to be, and gives what is attested of them as entries of the index.
     fn attest<'m>(
         &self,
         made: impl Iterator<Item = Made<'m>>,
@@ -235,6 +236,7 @@ impl Stage<'_> {
             let provenance = one.provenance(self.scene)?;
             entries.extend(one.attestation(self.scene, names, provenance.as_ref())?);
             let Some(provenance) = provenance else { continue };
+            remember(self.scene.engine.store(), &one.stored.manifest.digest, &provenance)?;
             let known = response.provenance.entry(one.target.name.clone()).or_default();
             known.retain(|(platform, _)| *platform != one.image.platform);
             known.push((one.image.platform.clone(), provenance));

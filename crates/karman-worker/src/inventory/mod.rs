@@ -17,7 +17,7 @@ use karman_inventory::{Inventory, Layer, Step, StepKind, Survey, VERSION, take};
 use karman_oci::{Descriptor, Digest, ImageConfig, Manifest, Platform};
 use serde::{Deserialize, Serialize};
 
-pub use audit::AuditOptions;
+pub use audit::{AuditOptions, MoreFindings};
 pub use gate::Gate;
 pub(crate) use gate::check;
 pub use image::ImageSpec;
@@ -31,7 +31,8 @@ use crate::error::{OrFail as _, store as store_error};
 use crate::images::read_document;
 use crate::made_by::{MadeBy, kind_of};
 
-const BUCKET: &str = "inventory";
+/// Manifest → its inventory.
+pub(crate) const BUCKET: &str = "inventory";
 /// zstd's own default: five times smaller in a few milliseconds.
 const LEVEL: i32 = 3;
 /// The largest inventory read back: some 400 bytes for each path.
@@ -139,6 +140,16 @@ impl Engine {
             zstd::decode_all(packed.as_slice()).or_fail(Cause::Store, "read an inventory")?;
         serde_json::from_slice(&json).or_fail(Cause::Store, "read an inventory").map(Some)
     }
+}
+
+/// The manifest of an image for a platform.
+pub(crate) fn manifest_of(
+    engine: &Engine,
+    spec: &ImageSpec,
+    platform: &Platform,
+    session: &Session,
+) -> Result<Digest, SolveError> {
+    image::open(engine, spec, platform, session).map(|opened| opened.digest())
 }
 
 /// The bill of materials of an image that a build just made, as SPDX.
