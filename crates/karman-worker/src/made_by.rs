@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::cache::Chain;
 use crate::error::{OrFail as _, store as store_error};
 
-const BUCKET: &str = "made-by";
+/// Snapshot → what made it.
+pub(crate) const BUCKET: &str = "made-by";
 /// The name of the main context in what is shown.
 const CONTEXT: &str = "context";
 

@@ -25,7 +25,7 @@ const MAX_DEPTH: usize = 400;
 /// One thing that takes space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
-    /// `layer`, `blob`, `cache-mount` or `packages`.
+    /// `layer`, `blob`, `cache-mount`, `packages` or `advisories`.
     pub kind: &'static str,
     /// Its id.
     pub id: String,
@@ -123,7 +123,8 @@ pub struct Pruned {
 impl PruneFilter {
     /// Whether cache mounts and packages are meant too.
     fn takes_directories(&self) -> bool {
-        self.all || self.rows.kinds.iter().any(|kind| matches!(&**kind, "cache-mount" | "packages"))
+        let is_directory = |kind: &str| matches!(kind, "cache-mount" | "packages" | "advisories");
+        self.all || self.rows.kinds.iter().any(|kind| is_directory(kind))
     }
 }
 
@@ -163,7 +164,9 @@ impl Engine {
                 in_use: live.blobs.contains(&blob.digest),
             });
         }
-        for (kind, name) in [("cache-mount", "mounts"), ("packages", "packages")] {
+        for (kind, name) in
+            [("cache-mount", "mounts"), ("packages", "packages"), ("advisories", "advisories")]
+        {
             rows.extend(self.directory_rows(kind, name)?);
         }
         rows.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
@@ -182,8 +185,8 @@ impl Engine {
             let time = stat.mtime.as_nanos();
             Ok(UsageRow { kind, id, size, created: time, last_used: time, in_use: false })
         };
-        if kind == "packages" {
-            return Ok(vec![row("packages".to_owned(), &path)?]);
+        if kind == name {
+            return Ok(vec![row(name.to_owned(), &path)?]);
         }
         let mut rows = Vec::new();
         for entry in dir.read_dir().or_fail(Cause::Store, doing)? {
@@ -224,14 +227,44 @@ impl Engine {
             Pruned { removed: layers.removed + blobs.removed, bytes: layers.bytes + blobs.bytes };
         if filter.takes_directories() {
             self.prune_mounts(&wanted, &mut pruned)?;
-            for row in self.directory_rows("packages", "packages")? {
-                if wanted(&row.id) {
-                    self.remove_directory("", &row, &mut pruned)?;
+            for name in ["packages", "advisories"] {
+                for row in self.directory_rows(name, name)? {
+                    if wanted(&row.id) {
+                        self.remove_directory("", &row, &mut pruned)?;
+                    }
                 }
             }
         }
+        self.forget_what_is_gone()?;
         self.store().sweep_tmp().map_err(store_error)?;
         Ok(pruned)
+    }
+
+    /// Removes what was written down about layers and manifests that are gone. Of those that a build
+    /// makes meanwhile the rows come last, so that none is taken for gone.
+    fn forget_what_is_gone(&self) -> Result<(), SolveError> {
+        let store = self.store();
+        let mut gone = Vec::new();
+        for row in store.list(crate::made_by::BUCKET, "").map_err(store_error)? {
+            let id = std::str::from_utf8(&row.key).ok().and_then(SnapshotId::parse);
+            let is_there = |id| self.snapshots().exists(&id).unwrap_or(true);
+            if !id.is_some_and(is_there) {
+                gone.push(row.key);
+            }
+        }
+        store.delete_many(crate::made_by::BUCKET, &gone).map_err(store_error)?;
+        for bucket in [crate::inventory::BUCKET, crate::export::PROVENANCE] {
+            let mut gone = Vec::new();
+            for row in store.list(bucket, "").map_err(store_error)? {
+                let manifest = row.key.clone().try_into().ok().map(Digest::from_bytes);
+                let is_there = |digest| store.contains(&digest).unwrap_or(true);
+                if !manifest.is_some_and(is_there) {
+                    gone.push(row.key);
+                }
+            }
+            store.delete_many(bucket, &gone).map_err(store_error)?;
+        }
+        Ok(())
     }
 
     /// Removes cache mounts, those that a step uses right now excepted.

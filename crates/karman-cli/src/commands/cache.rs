@@ -17,11 +17,12 @@ use crate::setup::Context;
 use crate::units::{parse_duration, parse_size};
 
 /// What `--filter type=` takes, and what buildx calls it.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 7] = [
     ("layer", "layer"),
     ("blob", "blob"),
     ("cache-mount", "cache-mount"),
     ("packages", "packages"),
+    ("advisories", "advisories"),
     ("regular", "layer"),
     ("exec.cachemount", "cache-mount"),
 ];
