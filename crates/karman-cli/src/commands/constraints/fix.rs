@@ -18,7 +18,7 @@ use karman_constraints::{
 use karman_diag::ExitCode;
 
 use super::check::{Checked, Source, checked};
-use super::lock::{Locked, resolve, write_file};
+use super::lock::{Locked, resolve, write_files};
 use super::place::{Loaded, Place, SeriesArgs};
 use super::resolver::{Refusal, Resolver, ResolverArgs};
 use super::shown::changed_lines;
@@ -296,14 +296,13 @@ impl Search<'_> {
             if args.dry_run || args.check {
                 out::note("nothing is written\n");
             } else {
+                let graph = locked.graph.render();
                 let files = [
-                    (self.place.source(), self.loaded.text.clone()),
-                    (self.place.locked(), locked.text.clone()),
-                    (self.place.requirements(), locked.graph.render()),
+                    (self.place.source(), self.loaded.text.as_str()),
+                    (self.place.locked(), locked.text.as_str()),
+                    (self.place.requirements(), graph.as_str()),
                 ];
-                for (path, text) in &files {
-                    write_file(self.place, path, text, self.context)?;
-                }
+                write_files(&files, self.context)?;
             }
         }
         self.refused.iter().for_each(|text| out::note(text));

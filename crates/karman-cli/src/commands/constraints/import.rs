@@ -9,7 +9,7 @@ use karman_diag::ExitCode;
 use karman_oci::Digest;
 
 use super::advisories::{client, is_url};
-use super::lock::write_file;
+use super::lock::write_files;
 use super::place::{Dir, pins, read};
 use crate::failure::{Done, Failure, chain};
 use crate::out;
@@ -50,10 +50,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
         text: format!("ERROR: {}: {}\n", place.source().display(), chain(&e)),
         exit: ExitCode::Input,
     })?;
-    write_file(&place, &path, &text, context)?;
+    let mut files = vec![(path, text.as_str())];
     if series != loaded.text {
-        write_file(&place, &place.source(), &series, context)?;
+        files.push((place.source(), series.as_str()));
     }
+    write_files(&files, context)?;
     out::note(&format!(
         "{} pins; `karman constraints lock {}` shows that the fleet resolves under them\n",
         imported.len(),

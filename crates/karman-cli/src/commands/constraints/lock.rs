@@ -1,6 +1,9 @@
 //! `karman constraints lock`.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use karman_constraints::{
     PackageName, Pins, Requirements, Resolution, Told, diff, failure_hints, parse_compiled, record,
@@ -10,8 +13,7 @@ use karman_diag::{Diagnostic, ExitCode};
 
 use super::place::{Loaded, Place, SeriesArgs, pins, today};
 use super::resolver::{Refusal, Resolver, ResolverArgs};
-use crate::failure::Done;
-use crate::metadata::write;
+use crate::failure::{Done, Failure};
 use crate::out;
 use crate::setup::Context;
 
@@ -61,6 +63,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
         out::data(&render_diff(&diff(&old, &locked.pins)))?;
     }
     let mut code = ExitCode::Success;
+    let mut changed = Vec::new();
     for (path, text) in &files {
         if before(path) == *text {
             out::note(&format!("{} is up to date\n", path.display()));
@@ -68,29 +71,42 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
             out::note(&format!("{} is not what the series says now\n", path.display()));
             code = ExitCode::Failure;
         } else {
-            write_file(&place, path, text, context)?;
+            changed.push((path.clone(), text.as_str()));
         }
     }
+    write_files(&changed, context)?;
     Ok(code.code())
 }
 
-/// Writes a file of a series.
-pub(super) fn write_file(
-    place: &Place,
-    path: &std::path::Path,
-    text: &str,
-    context: &Context,
-) -> Done<()> {
-    let full = context.env.absolute(path);
-    if let Some(parent) = full.parent() {
-        std::fs::create_dir_all(parent).map_err(|source| crate::failure::Failure::File {
-            doing: "make the directory of",
-            path: place.locked(),
-            source,
-        })?;
+/// Writes files of a series that belong together: all are there under other names, on the disk, before the
+/// first takes its place. So a full disk or a missing permission changes none of them; what is left is a
+/// kill between two renames.
+pub(super) fn write_files(files: &[(PathBuf, &str)], context: &Context) -> Done<()> {
+    let mut ready = Vec::new();
+    for (path, text) in files {
+        let full = context.env.absolute(path);
+        let failed = |doing| {
+            let path = path.clone();
+            move |source| Failure::File { doing, path, source }
+        };
+        let dir = full.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(dir).map_err(failed("make the directory of"))?;
+        let mut temp = tempfile::NamedTempFile::new_in(dir).map_err(failed("write"))?;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        temp.write_all(text.as_bytes())
+            .and_then(|()| temp.as_file().set_permissions(mode))
+            .and_then(|()| temp.as_file().sync_all())
+            .map_err(failed("write"))?;
+        ready.push((path, full, temp));
     }
-    write(&full, text)?;
-    out::note(&format!("wrote {}\n", path.display()));
+    for (path, full, temp) in ready {
+        temp.persist(&full).map_err(|e| Failure::File {
+            doing: "write",
+            path: path.clone(),
+            source: e.error,
+        })?;
+        out::note(&format!("wrote {}\n", path.display()));
+    }
     Ok(())
 }
 
