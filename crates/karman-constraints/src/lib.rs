@@ -81,8 +81,9 @@ mod why;
 
 pub use accepted::{Accepted, Justification, JustificationError, Stance};
 pub use check::{
-    FailOn, Finding, Fix, Report, State, check, clear_version, render_json as render_report_json,
-    render_sarif as render_report_sarif, render_text as render_report,
+    FailOn, Finding, Fix, Report, State, check, check_installed, clear_version,
+    render_json as render_report_json, render_sarif as render_report_sarif,
+    render_text as render_report,
 };
 pub use compiled::{MAX_COMPILED_BYTES, Pin, Pins, PinsError, parse_compiled};
 pub use date::{Date, DateError};

@@ -1,13 +1,16 @@
 //! `karman audit`, and the policies of `--gate`.
 
+mod python;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use karman_diag::ExitCode;
 use karman_inventory::audit::report::{Audited, json, sarif, text};
 use karman_inventory::audit::tracker::Tracker;
 use karman_inventory::audit::{Day, Policy};
-use karman_worker::{AuditOptions, Gate};
+use karman_worker::{AuditOptions, Gate, ImageSpec, MoreFindings};
 
 use crate::driver::watched;
 use crate::failure::{Done, Failure};
@@ -35,6 +38,13 @@ pub(crate) struct Args {
     /// Known vulnerabilities of Debian packages: the JSON of Debian's security tracker
     #[arg(long, value_name = "FILE")]
     debian_tracker: Option<PathBuf>,
+    /// Known vulnerabilities of Python distributions in the OSV format: a directory, a zip archive, a record,
+    /// or the URL of an archive
+    #[arg(long, value_name = "DIR|ZIP|URL")]
+    advisories: Option<String>,
+    /// With --advisories: constraints file whose accepted risks are no findings
+    #[arg(long, value_name = "FILE", requires = "advisories")]
+    constraints: Option<PathBuf>,
     /// Run nothing of the image: no console script and no entry point is tried
     #[arg(long)]
     no_run: bool,
@@ -67,9 +77,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> Done {
     let session = context.session();
     let platform = args.platform.get();
     let mut audits: Vec<Audited> = Vec::new();
-    for image in &args.images {
-        let spec = parse(image, &context.env);
-        let audit = || engine.audit(&spec, &platform, &options, &session);
+    let specs: Vec<ImageSpec> = args.images.iter().map(|i| parse(i, &context.env)).collect();
+    if let Some(source) = &args.advisories {
+        let accepted = args.constraints.as_deref();
+        let accepted = accepted.map(|file| python::accepted(file, context)).transpose()?;
+        let mut inventories = Vec::new();
+        for spec in &specs {
+            let inventory = || engine.inventory(spec, &platform, &session);
+            inventories.push(watched(&engine, || {}, inventory)??.inventory);
+        }
+        let known =
+            python::Known::load(source, accepted.unwrap_or_default(), &inventories, context)?;
+        options.more = Some(MoreFindings(Arc::new(move |inventory| known.findings(inventory))));
+    }
+    for spec in &specs {
+        let audit = || engine.audit(spec, &platform, &options, &session);
         audits.push(watched(&engine, || {}, audit)??);
     }
     let version = env!("CARGO_PKG_VERSION");
@@ -100,7 +122,7 @@ pub(crate) fn options(policy: Option<&Path>, context: &Context) -> Done<AuditOpt
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let today = Day::of_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-    Ok(AuditOptions { policy, today, run: true, tracker: None })
+    Ok(AuditOptions { policy, today, run: true, tracker: None, more: None })
 }
 
 /// Reads a file of at most `limit` bytes.

@@ -95,8 +95,43 @@ fn vex_is_exported_until_the_risk_expires() {
     let json: serde_json::Value = serde_json::from_str(&told.out).expect("JSON");
     assert_eq!(json["statements"][0]["status"], "not_affected");
     assert_eq!(json["statements"][0]["products"][0]["@id"], "pkg:pypi/cryptography@43.0.3");
+    validated("vex_is_exported_until_the_risk_expires", "vexipy", VEX, &told.out);
     let told = constraints(&place, "vex --today 2027-05-01");
     assert_eq!(told.code, 7, "{}", told.err);
+}
+
+const VEX: &str = "from vexipy import Document; d = Document.model_validate_json(sys.stdin.read()); \
+                   assert d.statements[0].status.value == 'not_affected', d";
+const SARIF: &str = "from sarif_pydantic import Sarif; s = Sarif.model_validate(json.load(sys.stdin)); \
+                     assert s.runs[0].results, s";
+
+#[test]
+fn sarif_of_a_check_validates() {
+    let place = fleet("");
+    let told = constraints(&place, "check --advisories osv --format sarif");
+    assert_eq!(told.code, 1, "{}", told.err);
+    validated("sarif_of_a_check_validates", "sarif_pydantic", SARIF, &told.out);
+}
+
+/// Lets a library that knows a format read it, in the Python of `KARMAN_TEST_PYTHON` or the host's.
+fn validated(test: &str, module: &str, check: &str, document: &str) {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let python = std::env::var_os("KARMAN_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+    let has = Command::new(&python).args(["-c", &format!("import {module}")]).output();
+    if !has.is_ok_and(|o| o.status.success()) {
+        eprintln!("SKIP {test}: the Python package `{module}` is not installed");
+        return;
+    }
+    let mut command = Command::new(&python);
+    command.args(["-c", &format!("import json, sys; {check}")]);
+    let child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("Python starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(document.as_bytes()).expect("written");
+    drop(stdin);
+    let done = child.wait_with_output().expect("it ends");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[test]

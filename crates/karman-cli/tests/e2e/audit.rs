@@ -8,7 +8,7 @@ use karman_testing::{Place, Skip, Tested};
 use serde_json::Value;
 
 use crate::Tests;
-use crate::lab::{Lab, need, tool};
+use crate::lab::{Lab, need, read_by_python, tool};
 
 pub(crate) const TESTS: Tests = &[
     ("a_clean_image_passes", a_clean_image_passes),
@@ -18,6 +18,9 @@ pub(crate) const TESTS: Tests = &[
     ("a_setuid_file_and_a_stray_cache_are_found", a_setuid_file_and_a_stray_cache),
     ("a_closed_gate_exports_nothing", a_closed_gate_exports_nothing),
     ("a_console_script_with_a_broken_import_is_found", a_broken_console_script),
+    ("vulnerable_distributions_are_found_unless_accepted", vulnerable_distributions),
+    ("listening_defaults_are_told", listening_defaults),
+    ("sarif_validates", sarif_validates),
     ("policies_are_read_before_anything_is_done", policies_are_read_first),
 ];
 
@@ -235,4 +238,70 @@ fn a_broken_console_script(lab: &Lab) -> Tested {
     let told = place.run(["audit", "--no-run", "demo"]);
     assert_eq!(told.code, 0, "{}", told.out);
     Ok(())
+}
+
+const ADVISORY: &str = r#"{"id": "GHSA-79v4-65xg-pq4g", "modified": "2025-02-11T00:00:00Z", "aliases": ["CVE-2024-12797"],
+"summary": "Vulnerable OpenSSL included in cryptography wheels",
+"affected": [{"package": {"ecosystem": "PyPI", "name": "cryptography"},
+"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "42.0.0"}, {"fixed": "44.0.1"}]}]}]}"#;
+
+fn series(expires: &str) -> String {
+    format!(
+        "series = \"2026.1\"\npython = [\"3.13\"]\ncutoff = \"2026-04-15\"\n\
+         [services.keystone]\nversion = \"29.1.0\"\nrequirements = [\"keystone\"]\n\
+         [[accepted]]\nadvisory = \"CVE-2024-12797\"\npackage = \"cryptography\"\n\
+         justification = \"vulnerable_code_not_in_execute_path\"\n\
+         statement = \"no raw public keys are used\"\ndecided = \"2025-03-01\"\nexpires = \"{expires}\"\n"
+    )
+}
+
+fn vulnerable_distributions(lab: &Lab) -> Tested {
+    let copy = "COPY cryptography-43.0.3.dist-info /venv/lib/python3.13/site-packages/cryptography-43.0.3.dist-info";
+    let place = place(lab, "", copy)?;
+    let info = "ctx/cryptography-43.0.3.dist-info";
+    let metadata = "Metadata-Version: 2.4\nName: cryptography\nVersion: 43.0.3\n";
+    place.write(&format!("{info}/METADATA"), metadata);
+    place.write(&format!("{info}/RECORD"), "cryptography-43.0.3.dist-info/METADATA,,\n");
+    place.write("advisories/one.json", ADVISORY);
+    place.write("accepted.toml", series("2099-01-01"));
+    place.write("expired.toml", series("2025-06-01"));
+    let (failed, _) = audit(lab, &place, &[]);
+    assert!(failed.is_empty(), "{failed:?}");
+    let audit = |more: &[&str]| {
+        place.run([&["audit", "--no-run", "--advisories", "advisories", "demo"], more].concat())
+    };
+    let told = audit(&[]);
+    assert_eq!(told.code, 1, "{}", told.err);
+    for words in ["vulnerable-python", "cryptography 43.0.3", "CVE-2024-12797", "fixed in 44.0.1"] {
+        assert!(told.out.contains(words), "`{words}` in {}", told.out);
+    }
+    audit(&["--constraints", "accepted.toml"]).ok();
+    let told = audit(&["--constraints", "expired.toml"]);
+    assert_eq!(told.code, 1, "{}", told.err);
+    assert!(told.out.contains("accepted until 2025-06-01"), "{}", told.out);
+    audit(&["--constraints", "Dockerfile"]).is(3, "Dockerfile");
+    Ok(())
+}
+
+fn listening_defaults(lab: &Lab) -> Tested {
+    let place = place(lab, "", "COPY ports.conf /etc/apache2/ports.conf")?;
+    place.write("ctx/ports.conf", "# Listen 81\nListen 80\n");
+    let (failed, json) = audit(lab, &place, &[]);
+    assert!(failed.is_empty(), "{failed:?}");
+    let findings = json["images"][0]["findings"].as_array().expect("findings");
+    let listen = findings.iter().find(|f| f["id"] == "surface-listen").expect("a finding");
+    assert_eq!(listen["subject"], "/etc/apache2/ports.conf");
+    assert_eq!(listen["message"], "it says that its server listens on 80");
+    Ok(())
+}
+
+fn sarif_validates(lab: &Lab) -> Tested {
+    let place = place(lab, "", "COPY demo.h /usr/include/demo.h")?;
+    lab.build(&place, &["-t", "demo", "ctx"]).ok();
+    let told = place.run(["audit", "--no-run", "--format", "sarif", "demo"]);
+    place.write("audit.sarif", &told.out);
+    let check = "import json\nfrom sarif_pydantic import Sarif\n\
+                 log = Sarif.model_validate(json.load(open('audit.sarif')))\n\
+                 assert log.version == '2.1.0' and log.runs[0].results, log\n";
+    read_by_python(&place, "sarif_pydantic", "sarif-pydantic", check)
 }

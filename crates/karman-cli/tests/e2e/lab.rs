@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use karman_testing::{Place, Skip, Told, Who};
+use karman_testing::{Place, Skip, Tested, Told, Who};
 use tempfile::TempDir;
 
 use crate::layout;
@@ -117,6 +117,20 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 /// A program of the host, without which the test is skipped.
 pub(crate) fn need(name: &str) -> Result<PathBuf, Skip> {
     find(name).ok_or_else(|| Skip::because(format!("`{name}` is not installed")))
+}
+
+/// Runs a check that is written in Python, where the library that knows the format is installed: in the
+/// Python of `KARMAN_TEST_PYTHON`, or the host's.
+pub(crate) fn read_by_python(place: &Place, module: &str, package: &str, check: &str) -> Tested {
+    let python = match std::env::var_os("KARMAN_TEST_PYTHON") {
+        Some(named) => PathBuf::from(named),
+        None => need("python3")?,
+    };
+    if tool_tells(place, &python, &["-c", &format!("import {module}")]).code != 0 {
+        return Err(Skip::because(format!("the Python package `{package}` is not installed")));
+    }
+    tool(place, &python, &["-c", check]);
+    Ok(())
 }
 
 /// Skips unless root.

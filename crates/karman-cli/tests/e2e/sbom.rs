@@ -1,10 +1,12 @@
 //! `karman sbom`: the forms validate against their published schemas, and say the same twice.
 
+use karman_inventory::ElfFacts;
+use karman_inventory::memory::elf_file;
 use karman_testing::{Place, Skip, Tested};
 use serde_json::Value;
 
 use crate::Tests;
-use crate::lab::{Lab, need, tool, tool_tells};
+use crate::lab::{Lab, read_by_python};
 
 pub(crate) const TESTS: Tests = &[
     ("bills_name_packages_distributions_and_stages", bills_name_everything),
@@ -34,7 +36,9 @@ fn place(lab: &Lab) -> Result<Place, Skip> {
     let runtime = [package("libdemo1", "Depends: libother (>= 1)\n"), package("libother", "")];
     place.write("ctx/runtime/status", runtime.concat());
     place.write("ctx/runtime/info/libdemo1.list", "/etc/os-release\n");
-    place.write("ctx/build/status", [runtime.concat(), package("libdemo-dev", "")].concat());
+    let tools = [package("libdemo-dev", ""), package("git", "")];
+    place.write("ctx/build/status", [runtime.concat(), tools.concat()].concat());
+    place.write("ctx/venv/lib/demo.so", elf_file(&ElfFacts::default()));
     place.write("ctx/libdemo1/copyright", "Format: x\nLicense: GPL-2+\n\nLicense: Expat\n");
     place.write("ctx/os-release", "ID=debian\nVERSION_ID=\"13\"\nVERSION_CODENAME=trixie\n");
     for (name, more) in [
@@ -87,16 +91,6 @@ fn bills_name_everything(lab: &Lab) -> Tested {
     Ok(())
 }
 
-/// Runs a check that is written in Python, where the library that carries the schema is installed.
-fn python(place: &Place, module: &str, package: &str, check: &str) -> Tested {
-    let python = need("python3")?;
-    if tool_tells(place, &python, &["-c", &format!("import {module}")]).code != 0 {
-        return Err(Skip::because(format!("the Python package `{package}` is not installed")));
-    }
-    tool(place, &python, &["-c", check]);
-    Ok(())
-}
-
 fn cyclonedx_validates(lab: &Lab) -> Tested {
     let place = place(lab)?;
     bill(&place, "cyclonedx");
@@ -104,7 +98,7 @@ fn cyclonedx_validates(lab: &Lab) -> Tested {
                  from cyclonedx.validation.json import JsonStrictValidator\n\
                  wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open('cyclonedx.json').read())\n\
                  sys.exit(repr(wrong) if wrong else 0)\n";
-    python(
+    read_by_python(
         &place,
         "cyclonedx.validation.json, jsonschema",
         "cyclonedx-python-lib[json-validation]",
@@ -119,5 +113,5 @@ fn spdx_validates(lab: &Lab) -> Tested {
                  from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document\n\
                  wrong = validate_full_spdx_document(parse_file('spdx.json'))\n\
                  sys.exit('\\n'.join(w.validation_message for w in wrong) if wrong else 0)\n";
-    python(&place, "spdx_tools", "spdx-tools", check)
+    read_by_python(&place, "spdx_tools", "spdx-tools", check)
 }

@@ -4,11 +4,13 @@
 //! aliases. Records that are linked so, through each other too, are one *finding*; it stands as soon
 //! as one of them affects the pin, and a version mends it only when none of them affects it.
 
+mod installed;
 mod report;
 mod sarif;
 
 use std::collections::BTreeSet;
 
+pub use installed::check_installed;
 pub(crate) use report::{chain_json, render_chain};
 pub use report::{render_json, render_text};
 pub use sarif::render_sarif;
@@ -142,7 +144,7 @@ pub fn check(
                 let Some(mut finding) = finding(package, &subject, group) else { continue };
                 version.clone_into(&mut finding.version);
                 finding.markers.clone_from(&markers);
-                finding.state = state(series, &finding, today, &mut used);
+                finding.state = state(&series.accepted, &finding, today, &mut used);
                 found.push(finding);
             }
         }
@@ -256,9 +258,9 @@ fn smallest_fix(group: &[&Advisory], subject: &Subject) -> Fix {
     last.map_or(Fix::Unknown, |bound| Fix::Above(bound.text.clone()))
 }
 
-fn state(series: &Series, finding: &Finding, today: Date, used: &mut [bool]) -> State {
+fn state(all: &[Accepted], finding: &Finding, today: Date, used: &mut [bool]) -> State {
     let mut state = State::Open;
-    for (accepted, used) in series.accepted.iter().zip(used) {
+    for (accepted, used) in all.iter().zip(used) {
         if accepted.package != finding.package || !finding.ids.contains(&accepted.advisory) {
             continue;
         }

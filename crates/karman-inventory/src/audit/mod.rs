@@ -5,6 +5,7 @@
 //! | `leaks` | `leak-…`: what only a build needs |
 //! | `missing`, `loader` | `missing-…`: libraries, symbol versions, interpreters |
 //! | `surface` | `surface-…`: set-id files, capabilities, writable paths |
+//! | `listen` | `surface-listen`: where servers listen by their configuration |
 //! | `secrets` | `secret-…`: keys and tokens by pattern, values used in the build |
 //! | `contract` | `contract-…`: users and directories; what is run is run elsewhere |
 //! | `tracker` | `vulnerable-debian`: an offline copy of Debian's security tracker |
@@ -15,6 +16,7 @@
 
 pub mod contract;
 mod leaks;
+pub mod listen;
 mod loader;
 mod missing;
 mod policy;
@@ -96,6 +98,8 @@ pub const CHECKS: &[Check] = &[
     notes("surface-root", "the image runs as root"),
     fails("secret-pattern", "a file or the configuration holds what looks like a key or a token"),
     fails("secret-of-build", "a file holds a secret that was lent to the build"),
+    notes("surface-listen", "the configuration of a server says where it listens"),
+    fails("vulnerable-python", "a Python distribution has a known vulnerability"),
     fails("vulnerable-debian", "a Debian package has a known vulnerability"),
 ];
 

@@ -1,8 +1,8 @@
 //! Bills of materials: CycloneDX 1.6 and SPDX 2.3, both JSON, the same bytes for the same image.
 //!
 //! Both have the image, its Debian packages and Python distributions with package URLs and licences, who depends on
-//! whom, and what the stages behind the image had installed beyond the image itself: libraries of these may be linked
-//! statically into what was copied out of them.
+//! whom, and what the stages behind the image gave it: packages of which files were copied and, where programs or
+//! libraries were copied that no package delivered, packages with headers and static libraries, which may be in them.
 //!
 //! The digest of a component is that of its files in this image: sha256 over lines `DIGEST PATH`, sorted by path. It
 //! changes when a file of it does.
@@ -19,7 +19,7 @@ use karman_oci::{Digest, Hasher};
 pub use cyclonedx::cyclonedx;
 pub use spdx::spdx;
 
-use crate::model::{Inventory, Origin};
+use crate::model::{Inventory, Origin, Package};
 use crate::python::normalized;
 
 /// What a bill is of.
@@ -106,11 +106,13 @@ fn components<'a>(subject: &Subject<'a>) -> Vec<Component<'a>> {
     }
     let installed: BTreeSet<_> =
         inventory.packages.iter().map(|p| (p.name.as_str(), p.version.as_str())).collect();
-    for stage in &inventory.stages {
+    for (at, stage) in inventory.stages.iter().enumerate() {
+        let contribution = Contribution::of(inventory, at);
         let more = stage
             .packages
             .iter()
-            .filter(|p| !installed.contains(&(p.name.as_str(), p.version.as_str())));
+            .filter(|p| !installed.contains(&(p.name.as_str(), p.version.as_str())))
+            .filter(|p| contribution.has(p));
         for package in more {
             let component = debian(inventory, package, Some(stage.name.as_str()));
             if !all.iter().any(|c: &Component<'_>| c.key() == component.key()) {
@@ -121,9 +123,39 @@ fn components<'a>(subject: &Subject<'a>) -> Vec<Component<'a>> {
     all
 }
 
+/// What of a stage may be in the image.
+struct Contribution<'a> {
+    /// Packages of which files were copied.
+    copied: BTreeSet<&'a str>,
+    /// Whether programs or libraries were copied that no package of the stage delivered: what they were
+    /// compiled with may be in them.
+    is_compiled: bool,
+}
+
+impl<'a> Contribution<'a> {
+    fn of(inventory: &'a Inventory, stage: usize) -> Self {
+        let mut found = Self { copied: BTreeSet::new(), is_compiled: false };
+        for entry in &inventory.entries {
+            for upstream in entry.upstream.iter().filter(|u| u.stage == stage) {
+                match &upstream.origin {
+                    Origin::Dpkg { package, .. } => drop(found.copied.insert(package)),
+                    _ => found.is_compiled |= entry.elf.is_some(),
+                }
+            }
+        }
+        found
+    }
+
+    /// Headers and static libraries are what gets into what is compiled; tools do not.
+    fn has(&self, package: &Package) -> bool {
+        let is_linked = package.section == "libdevel" || package.name.ends_with("-dev");
+        self.copied.contains(package.name.as_str()) || (self.is_compiled && is_linked)
+    }
+}
+
 fn debian<'a>(
     inventory: &Inventory,
-    package: &'a crate::model::Package,
+    package: &'a Package,
     stage: Option<&'a str>,
 ) -> Component<'a> {
     let supplier = Some(package.maintainer.as_str()).filter(|m| !m.is_empty());

@@ -4,12 +4,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use karman_control::{Cause, Session, SolveError};
 use karman_inventory::audit::report::{Audited, Counts};
 use karman_inventory::audit::secrets::{self, Mark};
 use karman_inventory::audit::tracker::Tracker;
-use karman_inventory::audit::{ContractRule, Day, Finding, Policy, audit, contract, sort};
+use karman_inventory::audit::{ContractRule, Day, Finding, Policy, audit, contract, listen, sort};
 use karman_inventory::{Inventory, Kind, Node, Tree as _, TreeError};
 use karman_oci::Platform;
 
@@ -35,6 +36,21 @@ pub struct AuditOptions {
     pub run: bool,
     /// Known vulnerabilities of Debian packages.
     pub tracker: Option<Tracker>,
+    /// What the caller knows of an inventory besides.
+    pub more: Option<MoreFindings>,
+}
+
+/// Looks at an inventory.
+type Look = dyn Fn(&Inventory) -> Vec<Finding> + Send + Sync;
+
+/// Findings that the caller makes of an inventory.
+#[derive(Clone)]
+pub struct MoreFindings(pub Arc<Look>);
+
+impl std::fmt::Debug for MoreFindings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MoreFindings(…)")
+    }
 }
 
 impl Engine {
@@ -76,6 +92,9 @@ impl Engine {
         if let Some(tracker) = &options.tracker {
             let release = inventory.system.as_ref().map_or("", |s| s.codename.as_str());
             findings.extend(tracker.check(&inventory, release));
+        }
+        if let Some(MoreFindings(more)) = &options.more {
+            findings.extend(more(&inventory));
         }
         if options.run {
             for plan in contract::plans(&inventory, &rules) {
@@ -165,11 +184,15 @@ fn in_files(
     let mut found = Vec::new();
     for entry in inventory.entries.iter().filter(|e| e.kind == Kind::File) {
         let is_searched = secrets::may_hold_secrets(entry);
+        let words = listen::words(&entry.path, entry.size);
         let Some(node) = nodes.get(entry.path.as_str()) else { continue };
-        if !is_searched && marks.is_empty() {
+        if !is_searched && marks.is_empty() && words.is_none() {
             continue;
         }
         let content = tree.open(node)?;
+        if let Some(words) = words {
+            found.extend(listen::find(tree, node, words)?);
+        }
         if is_searched {
             for what in secrets::find_patterns(&entry.path, &*content)? {
                 found.push(secrets::of_pattern(inventory, entry, what));

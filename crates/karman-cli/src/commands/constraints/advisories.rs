@@ -29,7 +29,7 @@ const MAX_DEPTH: usize = 8;
 const ZIP: &[u8] = b"PK";
 
 /// The advisories about `packages`. `source` is a URL, a directory, an archive or one record.
-pub(super) fn load<'a>(
+pub(crate) fn load<'a>(
     source: &str,
     packages: impl IntoIterator<Item = &'a PackageName>,
     context: &Context,

@@ -1,6 +1,6 @@
 //! `karman constraints`: the constraints of an OpenStack series. `docs/constraints.md` describes them.
 
-mod advisories;
+pub(crate) mod advisories;
 mod check;
 mod diff;
 mod fix;
@@ -12,6 +12,8 @@ mod resolver;
 mod shown;
 mod vex;
 mod why;
+
+pub(crate) use place::today;
 
 use crate::failure::Done;
 use crate::setup::Context;
