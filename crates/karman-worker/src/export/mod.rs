@@ -20,8 +20,8 @@ use karman_exporter::image::{ImageLayer, ImageOptions, StoredImage, assemble, as
 use karman_llb::VertexDigest;
 use karman_oci::{Descriptor, Digest, History, ImageConfig, Platform, Reference};
 
-pub(crate) use attest::{PROVENANCE, recall};
 use attest::{Made, remember};
+pub(crate) use attest::{PROVENANCE, recall};
 pub(crate) use blobs::{Blob, Compressor, LayerRecipe, remember_blob, shipped};
 pub(crate) use shipped::is_as_shipped;
 pub(crate) use write::write_images;
