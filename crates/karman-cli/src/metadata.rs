@@ -3,13 +3,25 @@
 use std::path::Path;
 
 use karman_control::{ProvenanceMode, SolveResponse};
-use karman_oci::Reference;
+use karman_oci::{Digest, Reference};
 use serde_json::{Map, Value};
 
 use crate::failure::{Done, Failure};
 
 /// The member that says how an image came to be.
 const PROVENANCE: &str = "buildx.build.provenance";
+
+/// The member that names the build.
+const BUILD_REF: &str = "buildx.build.ref";
+/// Characters of the last part of such a name, as in buildx.
+const BUILD_REF_LENGTH: usize = 25;
+
+/// The name of a build, in buildx's form `BUILDER/NODE/ID`. Equal builds have equal names: there is no
+/// history in which two of them would have to be told apart.
+fn build_ref(target: &str, image: &Digest) -> String {
+    let id = Digest::sha256_of(format!("{target} {image}").as_bytes());
+    format!("karman/{target}/{}", &id.hex()[..BUILD_REF_LENGTH])
+}
 
 /// One target's metadata in buildx's words; absent members are unknown. `told` is how much of the
 /// provenance there is.
@@ -31,6 +43,9 @@ pub(crate) fn of_target(
             let whole = serde_json::to_value(provenance.clone().reduced(mode)).unwrap_or_default();
             map.insert(key, whole);
         }
+    }
+    if let Some(descriptor) = response.images.get(target) {
+        map.insert(BUILD_REF.into(), build_ref(target, &descriptor.digest).into());
     }
     if let Some(config) = response.configs.get(target) {
         map.insert("containerimage.config.digest".into(), config.to_string().into());
@@ -71,13 +86,24 @@ pub(crate) fn write_json(path: &Path, value: &Value) -> Done<()> {
     write(path, &format!("{value:#}\n"))
 }
 
-/// Writes a text to a file.
+/// Writes a text to a file, which has it whole or not at all.
 pub(crate) fn write(path: &Path, text: &str) -> Done<()> {
-    std::fs::write(path, text).map_err(|source| Failure::File {
-        doing: "write",
-        path: path.to_owned(),
-        source,
-    })
+    let failed = |source| Failure::File { doing: "write", path: path.to_owned(), source };
+    let name = path.file_name().filter(|_| std::fs::metadata(path).map_or(true, |m| m.is_file()));
+    let Some(name) = name else {
+        // A pipe or a terminal cannot be replaced.
+        return std::fs::write(path, text).map_err(failed);
+    };
+    let mut fresh = std::ffi::OsString::from(".");
+    fresh.push(name);
+    fresh.push(format!(".{}.tmp", std::process::id()));
+    let fresh = path.with_file_name(fresh);
+    let written = std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, path));
+    if written.is_err() {
+        // The first error is the one that matters.
+        let _ = std::fs::remove_file(&fresh);
+    }
+    written.map_err(failed)
 }
 
 #[cfg(test)]
@@ -97,6 +123,8 @@ mod tests {
         let digest = digest.to_string();
         assert_eq!(value["containerimage.digest"], digest.as_str());
         assert_eq!(value["containerimage.config.digest"], digest.as_str());
+        let build = value["buildx.build.ref"].as_str().expect("a name");
+        assert!(build.starts_with("karman/nova/") && build.len() == 12 + 25, "{build}");
         assert_eq!(value["containerimage.descriptor"]["size"], 5);
         assert_eq!(value["image.name"], "docker.io/library/nova:latest,r.example/n:1");
     }

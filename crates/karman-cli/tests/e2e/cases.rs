@@ -228,9 +228,18 @@ fn words(text: &str) -> Vec<String> {
     all
 }
 
-/// Text without what differs from run to run: the place, and digests, numbered as they come.
+/// The line of metadata with the name of a build, which depends on its image.
+fn without_build(line: &str) -> String {
+    match (line.contains("\"buildx.build.ref\": "), line.rsplit_once('/')) {
+        (true, Some((before, _))) => format!("{before}/[BUILD]\",\n"),
+        _ => line.to_owned(),
+    }
+}
+
+/// Text without what differs from run to run: the place, builds, and digests, numbered as they come.
 fn normal(text: &str, place: &Place) -> String {
     let text = text.replace(&place.root().display().to_string(), "[PLACE]");
+    let text: String = text.split_inclusive('\n').map(without_build).collect();
     let mut seen: Vec<String> = Vec::new();
     let mut out = String::new();
     let mut rest = text.as_str();
