@@ -31,7 +31,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("case", choices=[*CASES, "all"])
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--pause", type=float, default=1, help="seconds between runs")
+    parser.add_argument("--pause", type=float, default=1, help="seconds between runs; 0 also leaves dirty pages of others alone")
     parser.add_argument("--karman", default=os.path.join(REPO, "target/release/karman"))
     parser.add_argument("--dir", default="/var/tmp", help="where stores are made")
     parser.add_argument("--tree", default=TREE, help="what `layers` compresses")
@@ -64,10 +64,15 @@ def main():
 def repeat(options, series, call):
     """Calls `call` as often as asked and keeps what it measured."""
     for number in range(options.runs):
-        settle(options.pause)
+        calm(options)
         say("run %d of %d: %s" % (number + 1, options.runs, series.name))
         series.samples.append(call())
     return series
+
+
+def calm(options):
+    if options.pause:
+        settle(options.pause)
 
 
 def below(series, limit):
@@ -85,6 +90,14 @@ def base(area):
 def write(path, text):
     with open(path, "w", encoding="utf-8") as out:
         out.write(text)
+
+
+def with_tree(name, options, area):
+    """A context with the tree, and a Karman with an empty store."""
+    directory = area.fresh(name)
+    shutil.copytree(options.tree, os.path.join(directory, "tree"), symlinks=True)
+    write(os.path.join(directory, "Dockerfile"), "FROM scratch\nCOPY tree /tree\n")
+    return directory, Karman(options.karman, area.fresh("karman"))
 
 
 def nochange(options, area):
@@ -117,10 +130,7 @@ def context(options, area):
 
 def layers(options, area):
     """Making a layer of a snapshot that exists, against `tar | gzip -6` on one core in the same run."""
-    directory = area.fresh("layers")
-    shutil.copytree(options.tree, os.path.join(directory, "tree"), symlinks=True)
-    write(os.path.join(directory, "Dockerfile"), "FROM scratch\nCOPY tree /tree\n")
-    karman = Karman(options.karman, area.fresh("karman"))
+    directory, karman = with_tree("layers", options, area)
     karman("build", "-o", "type=cacheonly", directory)
     log = os.path.join(area.fresh("gzip"), "log")
     # One core: tar and gzip take turns on it.
@@ -131,7 +141,7 @@ def layers(options, area):
              "estargz": Series("layer with estargz")}
     count = 0
     for number in range(options.runs):
-        settle(options.pause)
+        calm(options)
         say("run %d of %d: layers" % (number + 1, options.runs))
         reference.samples.append(run(pinned, log))
         for kind, series in found.items():
@@ -170,10 +180,7 @@ def memory(options, area):
 
 def export(options, area):
     """Writing an image whose layers exist to a layout: links, no copies."""
-    directory = area.fresh("export")
-    shutil.copytree(options.tree, os.path.join(directory, "tree"), symlinks=True)
-    write(os.path.join(directory, "Dockerfile"), "FROM scratch\nCOPY tree /tree\n")
-    karman = Karman(options.karman, area.fresh("karman"))
+    directory, karman = with_tree("export", options, area)
     karman("build", "-t", "bench", directory)
     places = []
 
