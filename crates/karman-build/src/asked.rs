@@ -50,7 +50,7 @@ impl Planner<'_> {
         for (name, text) in &spec.contexts {
             self.describe(spec, name, text, &mut request, &mut sources)?;
         }
-        Ok(Asked { config_source, request, sources })
+        Ok(Asked { config_source, request, sources, cwd: self.facts.cwd.clone() })
     }
 
     /// Everything but contexts.

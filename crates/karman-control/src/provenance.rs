@@ -5,6 +5,7 @@
 //! no time and no host path. So equal inputs have equal provenance.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use karman_llb::Op;
 use serde::{Deserialize, Serialize};
@@ -294,6 +295,8 @@ pub struct Asked {
     pub request: BuildRequest,
     /// Its Dockerfile, then those of targets it links.
     pub sources: Vec<SourceInfo>,
+    /// The working directory, from which paths are written down; never written down itself.
+    pub cwd: PathBuf,
 }
 
 #[cfg(test)]

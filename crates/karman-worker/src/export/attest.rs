@@ -4,6 +4,7 @@
 //! that it can be rebuilt although nothing is attached to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use karman_content::Store;
 use karman_control::provenance::{
@@ -11,7 +12,9 @@ use karman_control::provenance::{
     Completeness, Dependency, ExternalParameters, InternalParameters, Lent, PREDICATE_TYPE,
     Provenance, RunDetails, RunMetadata, Source,
 };
-use karman_control::{AnnotationScope, Cause, Export, ImageResult, SolveError, TargetResult};
+use karman_control::{
+    AnnotationScope, Cause, Export, ImageResult, Layering, SolveError, TargetResult,
+};
 use karman_exporter::attestation::{Statement, assemble_attestation};
 use karman_exporter::image::StoredImage;
 use karman_llb::{HttpSource, MountKind, Network, Op, SourceOp, VertexDigest, shown_remote};
@@ -85,6 +88,12 @@ impl Made<'_> {
         let platform = Some(&image.platform);
         let own = annotations(export, target, AnnotationScope::Manifest, platform);
         attributes.extend(own.into_iter().map(|(key, value)| (format!("annotation.{key}"), value)));
+        if let (Layering::Packages(layers), Some(asked)) = (&export.layering, &target.asked)
+            && let Some(plan) = layers.plan.as_deref()
+            && let Some(plan) = plan.strip_prefix(&asked.cwd).ok().and_then(Path::to_str)
+        {
+            attributes.insert("layer-plan".to_owned(), plan.to_owned());
+        }
         if super::is_oci(export, target) {
             attributes.remove("oci-mediatypes");
         }
