@@ -36,6 +36,8 @@ enum Command {
     Pull(transfer::PullArgs),
     /// Bring images of the local store to their registries
     Push(transfer::PushArgs),
+    /// Bring images of archives and directories into the local store
+    Load(transfer::LoadArgs),
     /// Keep an account for a registry, where docker keeps it
     Login(login::LoginArgs),
     /// Forget an account
@@ -79,6 +81,7 @@ impl Cli {
             Command::Inventory(args) => inventory::run(&args, &Context::load(global)?),
             Command::Pull(args) => transfer::pull(&args, &Context::load(global)?),
             Command::Push(args) => transfer::push(&args, &Context::load(global)?),
+            Command::Load(args) => transfer::load(&args, &Context::load(global)?),
             Command::Login(args) => login::login(&args, &Context::load(global)?),
             Command::Logout(args) => login::logout(&args, &Context::load(global)?),
             Command::Sbom(args) => sbom::run(&args, &Context::load(global)?),

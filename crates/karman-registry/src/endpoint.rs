@@ -90,6 +90,10 @@ impl Endpoint {
         self.url("blobs/uploads/", &query.unwrap_or_default())
     }
 
+    pub(crate) fn referrers_url(&self, digest: &str) -> String {
+        self.url(&format!("referrers/{digest}"), "")
+    }
+
     pub(crate) fn blob_url(&self, digest: &str) -> String {
         self.url(&format!("blobs/{digest}"), "")
     }

@@ -159,7 +159,7 @@ impl Registry {
     }
 
     /// The first success among mirrors and registry; the registry's own error when there is none.
-    fn first<T>(
+    pub(crate) fn first<T>(
         &self,
         reference: &Reference,
         need: Need,

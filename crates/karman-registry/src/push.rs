@@ -112,18 +112,7 @@ impl Registry {
         media_type: &str,
         bytes: &[u8],
     ) -> Result<(), RegistryError> {
-        let endpoint = self.registry_of(reference)?;
-        let digest = Digest::sha256_of(bytes);
-        let name = reference.tag.clone().unwrap_or_else(|| digest.to_string());
-        let mut access = Access::pushing(self, &endpoint, reference, None);
-        let url = endpoint.manifest_url(&name);
-        let put =
-            || Request::put(&url).header("content-type", media_type).body(bytes.to_vec()).safe();
-        let response = access.try_send(&put)?;
-        if response.status() < 400 {
-            return Ok(());
-        }
-        Err(refused(&access, reference, name, response))
+        self.put_manifest(reference, media_type, bytes).map(drop)
     }
 
     /// The digest a tag or a digest stands for in the registry, `None` where it has no such manifest.

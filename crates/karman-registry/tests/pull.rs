@@ -3,12 +3,14 @@
 #[expect(dead_code, reason = "each test binary uses a part of the support")]
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use karman_net::Failure;
+use karman_net::{Failure, Retry};
 use karman_oci::{Digest, Platform, Reference, media_type};
-use karman_registry::{Config, MAX_MANIFEST, RegistryError};
+use karman_registry::{Config, MAX_MANIFEST, Registry, RegistryError};
 use support::http::{Body, ENDLESS, Reply, Server};
 use support::{Image, describe, reference, registry, ruled};
 
@@ -136,6 +138,31 @@ fn a_manifest_that_breaks_off_is_asked_for_again() {
     });
     let found = registry(Config::default()).resolve(&reference(&server)).unwrap();
     assert_eq!((found.bytes, server.seen().len()), (index, 2));
+}
+
+#[test]
+fn a_server_that_says_nothing_is_asked_again_and_given_up() {
+    let (image, calls) = (Image::new(), AtomicU32::new(0));
+    let (served, stalls) = (image.clone(), Arc::new(AtomicU32::new(2)));
+    let left = Arc::clone(&stalls);
+    let server = Server::start(move |seen| {
+        if calls.fetch_add(1, Ordering::SeqCst) < left.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_secs(2));
+        }
+        served.serve(seen)
+    });
+    let retry = Retry { max_attempts: 3, base_delay: Duration::from_millis(1), ..Retry::default() };
+    let read_timeout = Duration::from_millis(300);
+    let net = karman_net::Config { retry, read_timeout, ..karman_net::Config::default() };
+    let client = Registry::new(karman_net::Client::new(net).unwrap(), Config::default());
+    let name = reference(&server);
+    assert_eq!(client.resolve(&name).unwrap().bytes, image.index);
+    stalls.store(u32::MAX, Ordering::SeqCst);
+    let error = client.fetch_blob(&name, &image.layer_descriptor, &mut Vec::new()).unwrap_err();
+    assert!(
+        matches!(&error, RegistryError::Pull { source, .. } if matches!(*source.failure, Failure::Timeout { .. })),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub use mounts::{CacheMount, MountsPlace, MovedMount};
 pub use rebuild::{Origin, changed_inputs};
 pub use running::RunRequest;
 pub use signatures::{Signable, SignedPayload};
-pub use transfer::{Pulled, PushItem, PushReport};
+pub use transfer::{Attachment, LoadFrom, Loaded, Pulled, PushItem, PushReport};
 pub use usage::{PruneFilter, Pruned, RowFilter, SpaceLimits, UsageRow};
 pub use verify::{Damage, Verified};
 pub use why::{Explained, Happened, Reason, WhyReport};

@@ -9,6 +9,7 @@ use karman_report::{ImageRow, images_json, images_table};
 use karman_worker::{Engine, ImageDetails, LocalImage};
 use serde_json::{Value, json};
 
+use crate::commands::referrers;
 use crate::failure::{Done, Failure};
 use crate::out;
 use crate::setup::Context;
@@ -57,6 +58,10 @@ pub(crate) enum Command {
         /// The new name
         target: String,
     },
+    /// List what refers to an image of a registry: signatures, bills of materials
+    Referrers(referrers::ReferrersArgs),
+    /// Attach files to an image of a registry, so that they are found as its referrers
+    Attach(referrers::AttachArgs),
 }
 
 /// Runs a subcommand.
@@ -67,6 +72,11 @@ pub(crate) fn run(command: Command, context: &Context) -> Done {
         Command::Relayer(args) => return relayer::run(args, context),
         _ => None,
     };
+    match &command {
+        Command::Referrers(args) => return referrers::list(args, context),
+        Command::Attach(args) => return referrers::attach(args, context),
+        _ => {}
+    }
     let engine = context.open(false)?;
     match command {
         Command::Ls { format, quiet } => list(&engine, format, quiet)?,
@@ -88,6 +98,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Done {
                 engine.tag_image(&target, &image.descriptor)?;
             }
         }
+        Command::Referrers(_) | Command::Attach(_) => {}
     }
     Ok(0)
 }

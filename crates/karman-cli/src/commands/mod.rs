@@ -11,6 +11,7 @@ pub(crate) mod image;
 pub(crate) mod inventory;
 pub(crate) mod login;
 pub(crate) mod mounts;
+pub(crate) mod referrers;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sbom;

@@ -1,10 +1,12 @@
-//! `karman push` and `karman pull`.
+//! `karman push`, `karman pull` and `karman load`.
 
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use karman_oci::{Platform, Reference};
 use karman_report::human_size;
-use karman_worker::{Engine, PushItem, PushReport};
+use karman_worker::{Engine, LoadFrom, PushItem, PushReport};
 
 use crate::driver::watched;
 use crate::failure::{Done, Failure};
@@ -34,6 +36,57 @@ pub(crate) struct PullArgs {
     /// Print nothing but the digests
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// Arguments of `load`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LoadArgs {
+    /// Archive or directory; standard input otherwise
+    #[arg(short, long, value_name = "PATH")]
+    input: Option<PathBuf>,
+    /// Name of an image that has none
+    #[arg(short, long, value_name = "NAME")]
+    tag: Option<String>,
+    /// Print nothing but the names, or the digests of images without
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Brings images of an archive into the local store.
+pub(crate) fn load(args: &LoadArgs, context: &Context) -> Done {
+    let tag = args.tag.as_deref().map(named).transpose()?;
+    let path = args.input.as_deref().filter(|path| *path != Path::new("-"));
+    let stdin = std::io::stdin();
+    if path.is_none() && stdin.is_terminal() {
+        return Err(Failure::usage_hint(
+            "requested load from stdin, but stdin is empty",
+            "name an archive with `--input`",
+        ));
+    }
+    let engine = context.open(false)?;
+    let path = path.map(|path| context.env.absolute(path));
+    let loaded = watched(
+        &engine,
+        || {},
+        || match &path {
+            Some(path) => engine.load_images(LoadFrom::Path(path), tag.as_ref()),
+            None => engine.load_images(LoadFrom::Stream(&mut std::io::stdin()), tag.as_ref()),
+        },
+    )??;
+    for image in &loaded {
+        let name = image.name.as_ref().map(Reference::familiar);
+        let line = match (name, args.quiet) {
+            (Some(name), true) => name,
+            (Some(name), false) => format!("Loaded image: {name}"),
+            (None, true) => image.top.digest.to_string(),
+            (None, false) => format!("Loaded image without a name: {}", image.top.digest),
+        };
+        out::data(&format!("{line}\n"))?;
+    }
+    if loaded.iter().any(|image| image.name.is_none()) && !args.quiet {
+        out::note("hint: an image without a name goes with the next prune; `--tag` gives it one\n");
+    }
+    Ok(0)
 }
 
 /// Pushes; every blob once, all tags last.

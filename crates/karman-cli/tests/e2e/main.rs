@@ -15,6 +15,7 @@
 //! | `faults` | kills at random moments, three builders in one store |
 //! | `full_disk` | disks that fill up |
 //! | `outputs` | every output, read by other tools |
+//! | `interop` | what other programs write is read |
 //! | `registry` | pulls from a real registry |
 //! | `push` | pushes to it, and accounts |
 //! | `registries` | TLS, client certificates, tokens, helpers, mirrors, rules of other programs |
@@ -50,6 +51,7 @@ mod flat;
 mod full_disk;
 mod git;
 mod hostile;
+mod interop;
 mod inventory;
 mod lab;
 mod layering;
@@ -93,6 +95,7 @@ const MODULES: &[(&str, Tests)] = &[
     ("faults", faults::TESTS),
     ("full_disk", full_disk::TESTS),
     ("outputs", outputs::TESTS),
+    ("interop", interop::TESTS),
     ("registry", registry::TESTS),
     ("push", push::TESTS),
     ("registries", registries::TESTS),

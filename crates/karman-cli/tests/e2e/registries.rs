@@ -22,6 +22,7 @@ pub(crate) const TESTS: Tests = &[
     ("mirrors_are_asked_first_and_fail_quietly", mirrors),
     ("prefixes_lead_elsewhere_and_are_blocked", prefixes),
     ("a_broken_file_of_rules_is_told", a_broken_file_of_rules_is_told),
+    ("files_are_attached_and_found", files_are_attached_and_found),
 ];
 
 /// A certificate authority with a certificate for this machine and one for us.
@@ -325,5 +326,51 @@ fn a_broken_file_of_rules_is_told(lab: &Lab) -> Tested {
     fs::remove_file(file).expect("removed");
     rule(&place, "containers/registries.conf.d/x.conf", "[[registry]]\nlocation = 7\n");
     place.run(["image", "ls"]).is(3, "x.conf");
+    Ok(())
+}
+
+fn files_are_attached_and_found(lab: &Lab) -> Tested {
+    let place = built(lab)?;
+    let registry = Registry::empty(&place, "", "")?;
+    let name = format!("127.0.0.1:{}/team/x:1", registry.port);
+    place.run(["image", "tag", "x", &name]).ok();
+    place.run(["push", &name]).ok();
+    place.write("bom.json", "{\"spdxVersion\": \"SPDX-2.3\"}");
+    place.write("note", "a note");
+    let list = |more: &[&str]| -> serde_json::Value {
+        let told =
+            place.run([&["image", "referrers", "--format", "json", &name], more].concat()).ok();
+        serde_json::from_str(&told.out).expect("JSON")
+    };
+    assert_eq!(list(&[])["referrers"], serde_json::json!([]));
+    let bom = [
+        "image",
+        "attach",
+        "--artifact-type",
+        "application/spdx+json",
+        &name,
+        "bom.json:application/spdx+json",
+    ];
+    let attached = place.run(bom).ok().out;
+    assert_eq!(place.run(bom).ok().out, attached, "the same files give the same artifact");
+    place.run(["image", "attach", "--artifact-type", "text/note", &name, "note"]).ok();
+    let all = list(&[]);
+    assert_eq!(all["referrers"].as_array().map(Vec::len), Some(2), "{all}");
+    let digest =
+        list(&["--artifact-type", "application/spdx+json"])["referrers"][0]["digest"].clone();
+    assert!(
+        attached.trim().ends_with(&format!("@{}", digest.as_str().expect("a digest"))),
+        "{attached}"
+    );
+    let table = place.run(["image", "referrers", &name]).ok().out;
+    assert!(table.contains("text/note") && table.contains("application/spdx+json"), "{table}");
+    // What skopeo finds under the digest.
+    let skopeo = need("skopeo")?;
+    let raw = format!("docker://{}", attached.trim());
+    let told = tool(&place, &skopeo, &["inspect", "--raw", "--tls-verify=false", &raw]);
+    let manifest: serde_json::Value = serde_json::from_str(&told.out).expect("JSON");
+    assert_eq!(manifest["subject"]["digest"], all["subject"]["digest"]);
+    assert_eq!(manifest["layers"][0]["annotations"]["org.opencontainers.image.title"], "bom.json");
+    place.run(["image", "attach", "--artifact-type", "x/y", &name, "none"]).is(3, "none");
     Ok(())
 }

@@ -302,13 +302,18 @@ impl<R: Read> TarReader<R> {
 
     /// Passes over what is left of the current entry.
     fn skip(&mut self) -> Result<(), ReadError> {
-        let rest = self.stored + self.padding;
+        let (stored, rest) = (self.stored, self.stored + self.padding);
         (self.stored, self.padding) = (0, 0);
         self.position = self.map.size;
         let skipped = io::copy(&mut self.input.by_ref().take(rest), &mut io::sink());
         let skipped = skipped.map_err(|source| ReadError::Read { offset: self.offset, source })?;
         self.offset += skipped;
-        if skipped == rest { Ok(()) } else { Err(self.truncated()) }
+        if skipped == rest {
+            return Ok(());
+        }
+        // `umoci insert` ends its archives with the last byte of data; whatever reads tar in Go takes that.
+        self.done = true;
+        if skipped == stored { Ok(()) } else { Err(self.truncated()) }
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), ReadError> {

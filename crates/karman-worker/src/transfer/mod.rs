@@ -6,12 +6,16 @@
 
 mod journal;
 mod known;
+mod load;
 mod login;
 mod pull;
 mod push;
+mod referrers;
 
+pub use load::{LoadFrom, Loaded};
 pub use pull::Pulled;
 pub use push::{PushItem, PushReport};
+pub use referrers::Attachment;
 
 pub(crate) use known::remember;
 pub(crate) use push::{push, push_cache};

@@ -1,4 +1,7 @@
-//! Reading OCI layouts: directories and archives, as `oci-layout://` contexts and for loading images.
+//! Reading OCI layouts: directories and archives, as `oci-layout://` contexts and for loading images. What docker, podman
+//! and skopeo write in other formats is read as if it were a layout.
+
+mod foreign;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,6 +15,7 @@ use karman_sys::fs::Dir;
 use crate::blobs::{BlobSource, BlobStore, MAX_DOCUMENT, document};
 use crate::export::{ExportError, IMAGE_NAME, REF_NAME, closure};
 use crate::tarball::{EntryKind, ReadError, TarReader};
+use foreign::Foreign;
 
 /// The most entries of a layout archive.
 const MAX_ENTRIES: usize = 100_000;
@@ -43,8 +47,8 @@ pub enum LayoutError {
         #[source]
         source: ReadError,
     },
-    /// There is no `index.json`: no layout, or a docker archive made before version 25.
-    #[error("`{}` has no `index.json`", path.display())]
+    /// There is neither `index.json` nor `manifest.json`.
+    #[error("`{}` is neither an OCI layout nor a docker archive: it has no `index.json`", path.display())]
     NoIndex {
         /// The layout.
         path: PathBuf,
@@ -95,6 +99,7 @@ pub struct Layout {
     path: PathBuf,
     files: Files,
     index: Index,
+    foreign: Foreign,
 }
 
 #[derive(Debug)]
@@ -105,7 +110,8 @@ enum Files {
 }
 
 impl Layout {
-    /// Opens a layout directory or an uncompressed layout archive (docker archives since version 25 are such).
+    /// Opens a layout directory or an uncompressed layout archive (docker archives since version 25 are such), an older
+    /// docker archive, or a directory of `skopeo copy dir:`.
     ///
     /// # Errors
     /// When there is no layout at `path`, or its index is malformed.
@@ -117,17 +123,17 @@ impl Layout {
         } else {
             scan(path)?
         };
-        let mut bytes = Vec::new();
-        match files.open("index.json") {
-            Ok(file) => file.take(MAX_DOCUMENT).read_to_end(&mut bytes).map_err(failed)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(LayoutError::NoIndex { path: path.to_owned() });
+        let mut foreign = Foreign::default();
+        let index = match files.document("index.json").map_err(failed)? {
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|source| LayoutError::Index { path: path.to_owned(), source })?,
+            None => {
+                foreign = foreign::read(&files).map_err(failed)?.unwrap_or_default();
+                let index = foreign.index.take();
+                index.ok_or_else(|| LayoutError::NoIndex { path: path.to_owned() })?
             }
-            Err(error) => return Err(failed(error)),
         };
-        let index = serde_json::from_slice(&bytes)
-            .map_err(|source| LayoutError::Index { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), files, index })
+        Ok(Self { path: path.to_owned(), files, index, foreign })
     }
 
     /// The entries of the index.
@@ -230,7 +236,19 @@ impl Layout {
 
 impl BlobSource for Layout {
     fn open_blob(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
-        self.files.open(&format!("blobs/sha256/{}", digest.hex()))
+        let Foreign { documents, names, is_flat, .. } = &self.foreign;
+        if let Some(bytes) = documents.get(digest) {
+            return Ok(Box::new(bytes.as_slice()));
+        }
+        let hex = digest.hex();
+        match names.get(digest) {
+            Some(name) => self.files.open(name),
+            None if *is_flat => self.files.open(&hex).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => self.files.open(&format!("{hex}.manifest.json")),
+                _ => Err(error),
+            }),
+            None => self.files.open(&format!("blobs/sha256/{hex}")),
+        }
     }
 
     /// Never: the files of a layout are their owner's to change, so they are not to be linked.
@@ -240,6 +258,17 @@ impl BlobSource for Layout {
 }
 
 impl Files {
+    /// The bytes of a small file, `None` where there is none.
+    fn document(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.open(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_DOCUMENT).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
     fn open(&self, name: &str) -> io::Result<Box<dyn Read + Send + '_>> {
         match self {
             Self::Dir(dir) => match dir.open_in_root(name) {
@@ -262,6 +291,7 @@ fn scan(path: &Path) -> Result<Files, LayoutError> {
     let broken = |source| LayoutError::Archive { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mut entries = BTreeMap::new();
+    let mut links: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut tar = TarReader::new(&file);
     while let Some(entry) = tar.next_entry().map_err(broken)? {
         let name = crate::unpack::clean(&entry.path).join(&b'/');
@@ -269,9 +299,19 @@ fn scan(path: &Path) -> Result<Files, LayoutError> {
             && let Some(offset) = tar.data_offset()
         {
             entries.insert(name, (offset, entry.size));
+        } else if let EntryKind::Symlink(to) = entry.kind {
+            // Old docker archives link a layer that they have twice.
+            let parent = name.rsplitn(2, |byte| *byte == b'/').nth(1).unwrap_or_default();
+            let target = crate::unpack::clean(&[parent, b"/", &to].concat()).join(&b'/');
+            links.push((name, target));
         }
-        if entries.len() > MAX_ENTRIES {
+        if entries.len() + links.len() > MAX_ENTRIES {
             return Err(failed(io::ErrorKind::FileTooLarge.into()));
+        }
+    }
+    for (name, target) in links {
+        if let Some(at) = entries.get(&target).copied() {
+            entries.insert(name, at);
         }
     }
     Ok(Files::Tar(file, entries))

@@ -1,0 +1,225 @@
+//! What skopeo, podman, buildah, umoci and docker write is read here, and what is written here is read by them.
+//! (`outputs` has more of the second.)
+
+use std::fs;
+use std::path::Path;
+
+use karman_testing::{Place, Skip, Tested};
+
+use crate::Tests;
+use crate::lab::{Lab, need, need_root, tool, tool_tells};
+use crate::layout::Layout;
+
+pub(crate) const TESTS: Tests = &[
+    ("what_skopeo_writes_is_loaded_and_built_on", what_skopeo_writes),
+    ("what_podman_saves_is_loaded", what_podman_saves),
+    ("what_buildah_pushes_is_built_on", what_buildah_pushes),
+    ("what_umoci_changes_is_built_on", what_umoci_changes),
+    ("docker_loads_and_saves", docker_loads_and_saves),
+    ("compressed_archives_and_streams_are_loaded", compressed_archives_and_streams),
+    ("what_is_no_image_is_told", what_is_no_image_is_told),
+];
+
+const DOCKERFILE: &str = "\
+FROM busybox
+RUN mkdir /data && echo one > /data/file && ln /data/file /data/hard
+RUN rm /data/hard && ln -s file /data/soft
+ENV GREETING=hello
+CMD [\"cat\", \"/data/soft\"]
+";
+
+/// A place with the image in an OCI archive, an OCI layout and a docker archive.
+fn place(lab: &Lab) -> Result<Place, Skip> {
+    let place = lab.place()?;
+    place.write("ctx/Dockerfile", DOCKERFILE);
+    let outputs =
+        ["type=oci,dest=oci.tar", "type=oci,dest=layout,tar=false", "type=docker,dest=docker.tar"];
+    let flags = outputs.iter().flat_map(|output| ["-o", output]);
+    let args: Vec<&str> =
+        ["-t", "demo.example/demo:1"].into_iter().chain(flags).chain(["ctx"]).collect();
+    lab.build(&place, &args).ok();
+    Ok(place)
+}
+
+fn diff_ids(place: &Place, name: &str) -> serde_json::Value {
+    let told = place.run(["image", "inspect", name]).ok();
+    let json: serde_json::Value = serde_json::from_str(&told.out).expect("JSON");
+    json["platforms"][0]["config"]["rootfs"]["diff_ids"].clone()
+}
+
+/// Loads an archive or a directory into an empty store; it must hold the image, whatever its name.
+#[track_caller]
+fn loads(lab: &Lab, from: &Place, what: &str, name: &str) -> Result<(), Skip> {
+    let to = lab.place()?;
+    let path = from.work().join(what).display().to_string();
+    let told = to.run(["load", "-q", "--tag", name, "--input", &path]).ok();
+    assert_eq!(told.out, format!("{name}\n"), "{what}");
+    assert_eq!(to.run(["run", name]).ok().out, "one\n", "{what}");
+    let layout = Layout::open(&from.work().join("layout"));
+    assert_eq!(diff_ids(&to, name), layout.config["rootfs"]["diff_ids"], "{what}");
+    to.run(["cache", "verify"]).ok();
+    // The same as a base, without loading it.
+    to.write(
+        "ctx/Dockerfile",
+        "FROM loaded\nRUN test \"$(cat /data/soft) $GREETING\" = 'one hello'\n",
+    );
+    let context = format!("loaded=oci-layout://{path}");
+    lab.build(&to, &["--build-context", &context, "ctx"]).ok();
+    Ok(())
+}
+
+fn what_skopeo_writes(lab: &Lab) -> Tested {
+    let skopeo = need("skopeo")?;
+    let place = place(lab)?;
+    let kinds = [
+        ("docker-archive:", "old.tar", ":demo.example/demo:1", "demo.example/demo:1"),
+        ("oci-archive:", "new.tar", ":demo.example/demo:1", "named:1"),
+        ("oci:", "directory", ":1", "named:1"),
+        ("dir:", "flat", "", "named:1"),
+    ];
+    for (kind, dest, tag, name) in kinds {
+        let to = format!("{kind}{dest}{tag}");
+        tool(&place, &skopeo, &["--insecure-policy", "copy", "oci:layout:1", &to]);
+        loads(lab, &place, dest, name)?;
+    }
+    // An index with all its platforms.
+    let multi = lab.multi().replace("oci-layout://", "oci:");
+    tool(&place, &skopeo, &["--insecure-policy", "copy", "--all", &multi, "dir:several"]);
+    let told = place.run(["load", "-q", "--tag", "several", "--input", "several"]).ok();
+    assert_eq!(told.out, "several:latest\n");
+    let told = place.run(["image", "inspect", "several"]).ok();
+    assert!(told.out.contains("linux/arm64"), "{}", told.out);
+    Ok(())
+}
+
+/// Flags that keep podman and buildah to a place.
+fn kept(place: &Place) -> Vec<String> {
+    let path = |name: &str| place.root().join(name).display().to_string();
+    ["--root", &path("containers"), "--runroot", &path("containers-run"), "--storage-driver", "vfs"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// Runs a program of that family; what it cannot do in this place skips the test.
+fn contained(place: &Place, program: &Path, args: &[&str]) -> Result<String, Skip> {
+    let kept = kept(place);
+    let all: Vec<&str> = kept.iter().map(String::as_str).chain(args.iter().copied()).collect();
+    let told = tool_tells(place, program, &all);
+    if told.code != 0 && told.err.contains("ermission") {
+        return Err(Skip::because(format!("{} cannot work here: {}", program.display(), told.err)));
+    }
+    Ok(told.ok().out)
+}
+
+fn what_podman_saves(lab: &Lab) -> Tested {
+    need_root()?;
+    let podman = need("podman")?;
+    let place = place(lab)?;
+    for archive in ["oci.tar", "docker.tar"] {
+        contained(&place, &podman, &["load", "-q", "-i", archive])?;
+        for (format, dest) in [
+            ("docker-archive", "saved.tar"),
+            ("oci-archive", "saved-oci.tar"),
+            ("oci-dir", "saved-dir"),
+        ] {
+            contained(
+                &place,
+                &podman,
+                &["save", "-q", "--format", format, "-o", dest, "demo.example/demo:1"],
+            )?;
+            loads(lab, &place, dest, "demo.example/demo:1")
+                .or_else(|_| loads(lab, &place, dest, "x:1"))?;
+            let _ = (
+                fs::remove_file(place.work().join(dest)),
+                fs::remove_dir_all(place.work().join(dest)),
+            );
+        }
+        contained(&place, &podman, &["rmi", "-a", "-f"])?;
+    }
+    Ok(())
+}
+
+fn what_buildah_pushes(lab: &Lab) -> Tested {
+    need_root()?;
+    let buildah = need("buildah")?;
+    let place = place(lab)?;
+    contained(&place, &buildah, &["pull", "-q", "oci-archive:oci.tar"])?;
+    contained(&place, &buildah, &["push", "-q", "demo.example/demo:1", "oci:pushed:1"])?;
+    loads(lab, &place, "pushed", "named:1")
+}
+
+fn what_umoci_changes(lab: &Lab) -> Tested {
+    let umoci = need("umoci")?;
+    let place = place(lab)?;
+    place.write("added", "by umoci\n");
+    let umoci_takes = ["insert", "--image", "layout:1", "--tag", "2", "added", "/added"];
+    tool(&place, &umoci, &umoci_takes);
+    tool(&place, &umoci, &["config", "--image", "layout:2", "--config.env", "GREETING=other"]);
+    place.write(
+        "ctx/Dockerfile",
+        "FROM changed\nRUN test \"$(cat /added) $GREETING\" = 'by umoci other'\n",
+    );
+    lab.build(&place, &["--build-context", "changed=oci-layout://layout:2", "ctx"]).ok();
+    Ok(())
+}
+
+fn docker_loads_and_saves(lab: &Lab) -> Tested {
+    let docker = need("docker")?;
+    let place = place(lab)?;
+    let told = tool_tells(&place, &docker, &["info"]);
+    if told.code != 0 {
+        let line = told.err.lines().last().unwrap_or_default().to_owned();
+        return Err(Skip::because(format!("no docker daemon answers: {line}")));
+    }
+    for archive in ["oci.tar", "docker.tar"] {
+        tool(&place, &docker, &["load", "-q", "-i", archive]);
+        tool(&place, &docker, &["save", "-o", "saved.tar", "demo.example/demo:1"]);
+        loads(lab, &place, "saved.tar", "demo.example/demo:1")?;
+        tool(&place, &docker, &["rmi", "-f", "demo.example/demo:1"]);
+    }
+    Ok(())
+}
+
+fn compressed_archives_and_streams(lab: &Lab) -> Tested {
+    let place = place(lab)?;
+    let sh = Path::new("/bin/sh");
+    for (program, name) in
+        [("gzip", "oci.tar.gz"), ("zstd", "oci.tar.zst"), ("xz", "docker.tar.xz")]
+    {
+        let program = need(program)?;
+        let plain = name.rsplit_once('.').expect("an ending").0;
+        tool(&place, sh, &["-c", "$0 < $1 > $2", &program.to_string_lossy(), plain, name]);
+        let to = lab.place()?;
+        let path = place.work().join(name).display().to_string();
+        let told = to.run(["load", "-i", &path]).ok();
+        assert_eq!(told.out, "Loaded image: demo.example/demo:1\n");
+        assert_eq!(to.run(["run", "demo.example/demo:1"]).ok().out, "one\n");
+        let mut command = to.command(["load"]);
+        command.stdin(fs::File::open(&path).expect("the archive"));
+        karman_testing::Told::of(&command.output().expect("it ends")).ok();
+        assert_eq!(fs::read_dir(to.store().join("tmp")).expect("tmp").count(), 0);
+    }
+    Ok(())
+}
+
+fn what_is_no_image_is_told(lab: &Lab) -> Tested {
+    let place = place(lab)?;
+    place.write("empty.tar", [0; 1024]);
+    place.write("words.tar", "no archive at all".repeat(100));
+    place.run(["load", "-i", "empty.tar"]).is(3, "neither an OCI layout nor a docker archive");
+    place.run(["load", "-i", "words.tar"]).is(3, "words.tar");
+    place.run(["load", "-i", "none.tar"]).is(3, "none.tar");
+    // A layer that is not what the archive says.
+    let layer = Layout::open(&place.work().join("layout")).manifest["layers"][1]["digest"].clone();
+    let hex = layer.as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
+    let file = place.work().join("layout/blobs/sha256").join(&hex);
+    let mut bytes = fs::read(&file).expect("a layer");
+    bytes[20] ^= 1;
+    fs::remove_file(&file).expect("removed");
+    fs::write(&file, bytes).expect("written");
+    let to = lab.place()?;
+    let path = place.work().join("layout").display().to_string();
+    to.run(["load", "-i", &path]).is(3, &hex);
+    assert_eq!(to.run(["image", "ls", "-q"]).ok().out, "");
+    Ok(())
+}
