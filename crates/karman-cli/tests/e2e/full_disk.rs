@@ -62,12 +62,12 @@ fn a_step_a_copy_and_a_layer_that_do_not_fit(lab: &Lab) -> Tested {
     let place = lab.place()?;
     place.write("run/Dockerfile", "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=100\n");
     place.write("copy/Dockerfile", "FROM busybox\nCOPY big /\n");
-    place.write("copy/big", noise(80 << 20));
+    place.write("copy/big", noise(65 << 20));
     // The files fit, but not together with the layer that is made of them.
     place.write("layer/Dockerfile", "FROM busybox\nCOPY big /\n");
-    place.write("layer/big", noise(40 << 20));
+    place.write("layer/big", noise(36 << 20));
     place.write("fits/Dockerfile", "FROM busybox\nCOPY big /\nRUN wc -c /big > /size\n");
-    place.write("fits/big", noise(20 << 20));
+    place.write("fits/big", noise(8 << 20));
     let quiet = lab.place()?;
     fs::create_dir(quiet.work().join("fits")).expect("a directory");
     for name in ["fits/Dockerfile", "fits/big"] {
@@ -81,7 +81,7 @@ for what in run copy layer; do \"$karman\" \"$@\" $what; left $what $?; \"$karma
 \"$karman\" run x cat /size; \"$karman\" cache verify; left verify $?";
     let told = on_small_disk(lab, &place, script)?;
     let want = "run 1, 0 left\nverify 0, 0 left\ncopy 6, 0 left\nverify 0, 0 left\nlayer 6, 0 left\n\
-                verify 0, 0 left\nprune 0, 0 left\nfits 0, 0 left\n20971520 /big\nverify 0, 0 left\n";
+                verify 0, 0 left\nprune 0, 0 left\nfits 0, 0 left\n8388608 /big\nverify 0, 0 left\n";
     assert_eq!(told.out, want, "{}", told.err);
     assert!(told.err.matches("No space left on device").count() >= 3, "{}", told.err);
     assert!(told.err.matches("hint: make space on the file system").count() >= 2, "{}", told.err);
@@ -118,9 +118,10 @@ fn a_pull_that_does_not_fit(lab: &Lab) -> Tested {
     let registry = Registry::start(lab, &place, false)?;
     let big = lab.place()?;
     big.write("ctx/Dockerfile", "FROM busybox\nCOPY big /\n");
-    big.write("ctx/big", noise(70 << 20));
+    big.write("ctx/big", noise(65 << 20));
     let name = format!("127.0.0.1:{}/big:1", registry.port);
-    lab.build(&big, &["-t", &name, "--push", "ctx"]).ok();
+    let output = format!("type=image,name={name},push=true,compression=uncompressed");
+    lab.build(&big, &["-o", &output, "ctx"]).ok();
     place.write("from/Dockerfile", format!("FROM {name}\n"));
     let script = format!(
         "\"$karman\" pull {name}; left pull $?\n\"$karman\" \"$@\" from; left from $?\n\

@@ -9,12 +9,14 @@ use serde_json::Value;
 use crate::Tests;
 use crate::lab::Lab;
 use crate::layout::Layout;
+use crate::registry::Registry;
 
 pub(crate) const TESTS: Tests = &[
     ("a_sound_store_is_sound", a_sound_store_is_sound),
     ("a_flipped_bit_in_any_blob_is_found_and_made_again", flipped_blobs),
     ("a_flipped_bit_in_any_file_of_a_layer_is_found_and_made_again", flipped_files),
     ("a_damaged_base_blob_is_fetched_again_when_it_is_unpacked", damaged_base),
+    ("a_damaged_layer_is_noticed_when_it_is_exported_or_pushed", damaged_when_used),
     ("what_is_missing_is_found", what_is_missing_is_found),
     ("an_image_that_lost_a_layer_loses_its_name", lost_layer),
     ("limits_keep_what_was_used_last", limits_keep_what_was_used_last),
@@ -151,6 +153,39 @@ fn damaged_base(lab: &Lab) -> Tested {
     flip(&blob);
     assert_eq!(lab.digest(&place, &["-t", "x", "ctx"]), digest);
     assert_eq!(verify(&place, &[]), (0, Vec::new()));
+    Ok(())
+}
+
+/// Once it is noticed it is gone, and the same command makes it again.
+fn damaged_when_used(lab: &Lab) -> Tested {
+    let (place, digest) = built(lab)?;
+    let registry = Registry::start(lab, &place, false)?;
+    let name = format!("127.0.0.1:{}/x:1", registry.port);
+    place.run(["image", "tag", "x", &name]).ok();
+    let export = ["-t", "x", "-o", "type=oci,dest=out.tar", "-o", "type=image", "ctx"];
+    lab.build(&place, &export).ok();
+    let archive = fs::read(place.work().join("out.tar")).expect("the output");
+    let told = place.run(["image", "inspect", "x"]).ok();
+    let json: Value = serde_json::from_str(&told.out).expect("JSON");
+    let layers = json["platforms"][0]["manifest"]["layers"].as_array().expect("layers");
+    let blob = |layer: &Value| {
+        let digest = layer["digest"].as_str().expect("a digest");
+        place.store().join("blobs/sha256").join(digest.trim_start_matches("sha256:"))
+    };
+    for layer in layers {
+        fs::remove_file(place.work().join("out.tar")).expect("removed");
+        flip(&blob(layer));
+        lab.build(&place, &export).is(6, "was damaged and is removed");
+        assert!(!place.work().join("out.tar").exists() && !blob(layer).exists());
+        lab.build(&place, &export).ok();
+        assert!(fs::read(place.work().join("out.tar")).expect("the output") == archive);
+    }
+    flip(&blob(&layers[1]));
+    let told = place.run(["push", &name]).is(6, "was damaged and is removed");
+    assert!(told.err.contains("hint: run the command again"), "{}", told.err);
+    assert_eq!(lab.digest(&place, &["-t", "x", "ctx"]), digest);
+    place.run(["push", &name]).ok();
+    place.run(["cache", "verify"]).ok();
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use karman_content::Store;
+use karman_content::StoreError;
 use karman_control::{Cause, Export, Loader, OutputKind, SolveError};
 use karman_exporter::TimePolicy;
 use karman_exporter::export::{
@@ -15,9 +15,11 @@ use karman_sys::fs::Dir;
 use karman_sys::program::Program;
 
 use super::Prepared;
-use crate::error::OrFail as _;
+use crate::engine::Engine;
+use crate::error::{OrFail as _, store as store_error};
 use crate::layers::{Windows, windows_of};
 use crate::solve::Scene;
+use crate::sources::discard_damaged;
 
 /// Makes one prepared output appear.
 pub(super) fn write(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveError> {
@@ -41,16 +43,17 @@ fn archive(scene: &Scene<'_>, one: &Prepared<'_>) -> Result<(), SolveError> {
         return load(scene, &images, loader);
     }
     let doing = format!("write the output of `{}`", one.target.name);
-    write_images(scene.engine.store(), &images, one.export, &doing)
+    write_images(scene.engine, &images, one.export, &doing)
 }
 
 /// Writes images to the archive or layout of an output.
 pub(crate) fn write_images(
-    store: &Store,
+    engine: &Engine,
     images: &[Named<'_>],
     export: &Export,
     doing: &str,
 ) -> Result<(), SolveError> {
+    let store = engine.store();
     let kind = match export.kind {
         OutputKind::Docker => ArchiveKind::Docker,
         _ => ArchiveKind::Oci,
@@ -63,6 +66,12 @@ pub(crate) fn write_images(
             return Err(SolveError::new(Cause::Input, "`tar=false` needs `dest=`"));
         }
     };
+    if let Err(ExportError::Blob { digest, .. }) = &done
+        && discard_damaged(store, digest)?
+    {
+        engine.forget_layer_of(digest)?;
+        return Err(store_error(StoreError::Corrupt(*digest)));
+    }
     done.or_fail(Cause::Engine, doing)
 }
 

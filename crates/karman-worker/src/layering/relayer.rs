@@ -123,7 +123,7 @@ impl Engine {
             OutputKind::Oci | OutputKind::Docker => {
                 let named: Vec<Named<'_>> =
                     both().map(|(one, names)| Named { top: &one.descriptor, names }).collect();
-                write_images(self.store(), &named, wanted.export, "write the images")?;
+                write_images(self, &named, wanted.export, "write the images")?;
             }
             OutputKind::Image => {
                 if wanted.export.push != Push::No {
