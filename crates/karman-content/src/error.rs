@@ -89,6 +89,9 @@ impl StoreError {
             Self::Damaged { .. } => {
                 Some("`karman cache verify --repair` removes it; it is made or pulled again then")
             }
+            Self::NoBlob(_) => Some(
+                "build or pull the image again; `karman cache verify --repair` forgets images that are not complete",
+            ),
             Self::Corrupt(_) => Some(
                 "run the command again: it is made or pulled again; `karman cache verify` looks for more damage",
             ),

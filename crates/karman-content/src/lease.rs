@@ -51,6 +51,11 @@ impl Uses {
         self.collecting.store(now, Ordering::SeqCst);
     }
 
+    /// Whether it does so now, and so holds the lock that keeps others from it.
+    pub(crate) fn is_collecting(&self) -> bool {
+        self.collecting.load(Ordering::SeqCst)
+    }
+
     /// Removes the file; the lock ends with the descriptor.
     pub(crate) fn release(&self, locks: &Dir) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -108,7 +113,7 @@ impl Store {
 
     fn grow(&self, name: &str, mut file: &File, line: &str) -> Result<()> {
         // Waits while another process chooses what to remove.
-        let collecting = self.inner.uses.collecting.load(Ordering::SeqCst);
+        let collecting = self.inner.uses.is_collecting();
         let gc = || lock_file(&self.inner.locks, GC_LOCK, FlockOperation::LockShared);
         let _gc = if collecting { None } else { Some(gc().map_err(|error| self.files(error))?) };
         file.write_all(line.as_bytes())

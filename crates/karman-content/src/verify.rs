@@ -58,8 +58,11 @@ impl Store {
     pub fn discard_blob(&self, digest: &Digest) -> Result<()> {
         let inner = &self.inner;
         // Nobody may put a sound file under this name between the two steps.
-        let _gc = lock_file(&inner.locks, GC_LOCK, FlockOperation::LockExclusive)
-            .map_err(|error| self.files(error))?;
+        let lock = || lock_file(&inner.locks, GC_LOCK, FlockOperation::LockExclusive);
+        let _gc = match inner.uses.is_collecting() {
+            true => None,
+            false => Some(lock().map_err(|error| self.files(error))?),
+        };
         inner.index.write("delete", |db| {
             db.execute("DELETE FROM blob WHERE digest = ?1", params![digest.to_string()])
         })?;

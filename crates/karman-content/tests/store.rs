@@ -106,6 +106,12 @@ fn a_document_with_a_flipped_bit_is_not_given_out_and_goes() {
     assert!(!store.contains(&digest).unwrap());
     store.put_blob(b"{\"a\": 1}").unwrap();
     assert_eq!(store.read_blob(&digest, 100).unwrap(), b"{\"a\": 1}");
+    // Also while garbage is chosen, when this process has the lock already.
+    std::fs::write(store.blob_path(&digest), b"{\"a\": 3}").unwrap();
+    let guard = store.gc_guard().unwrap();
+    assert!(store.read_blob(&digest, 100).is_err());
+    drop(guard);
+    assert!(!store.contains(&digest).unwrap());
 }
 
 #[test]
