@@ -39,8 +39,8 @@ fn the_list_of_a_registry_is_read_page_by_page_and_filtered_here() {
     let path = format!("/v2/a/b/referrers/{}", subject().digest);
     let expected = path.clone();
     let server = Server::start(move |seen| match seen.target.split_once("?page=") {
-        Some(_) => index(&[pages.1.clone()]),
-        None if seen.target == expected => index(&[pages.0.clone()])
+        Some(_) => index(std::slice::from_ref(&pages.1)),
+        None if seen.target == expected => index(std::slice::from_ref(&pages.0))
             .with("link", &format!("<{}?page=2>; rel=\"next\"", seen.target)),
         None => Reply::new(500, ""),
     });
@@ -82,11 +82,14 @@ fn a_registry_without_a_list_has_a_tag() {
     let client = registry(Config::default());
     assert!(list(&client, &server, None).unwrap().is_empty());
     let blob = describe("text/plain", b"signed");
-    let push =
-        || client.push_artifact(&reference(&server), &subject(), TYPE, &[blob.clone()]).unwrap();
+    let push = || {
+        client
+            .push_artifact(&reference(&server), &subject(), TYPE, std::slice::from_ref(&blob))
+            .unwrap()
+    };
     let pushed = push();
     assert_eq!(push(), pushed, "the same again is the same");
-    assert_eq!(list(&client, &server, Some(TYPE)).unwrap(), [pushed.clone()]);
+    assert_eq!(list(&client, &server, Some(TYPE)).unwrap(), std::slice::from_ref(&pushed));
     assert!(list(&client, &server, Some("application/other")).unwrap().is_empty());
     let other =
         client.push_artifact(&reference(&server), &subject(), "application/other", &[]).unwrap();

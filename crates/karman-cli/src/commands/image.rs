@@ -118,8 +118,17 @@ fn list(engine: &Engine, format: Format, quiet: bool) -> Done<()> {
         let digests = shown.map(|i| format!("{}\n", i.descriptor.digest));
         return out::data(&digests.collect::<String>());
     }
-    let shown = images.iter().filter(|i| !is_signature(i));
-    let rows: Vec<ImageRow> = shown.map(|i| row(engine, i)).collect::<Done<_>>()?;
+    let mut rows: Vec<ImageRow> = Vec::new();
+    for image in images.iter().filter(|i| !is_signature(i)) {
+        match row(engine, image) {
+            Ok(row) => rows.push(row),
+            // One that is not complete must not hide the others.
+            Err(error) => {
+                let name = familiar(&image.reference);
+                out::note(&format!("warning: image `{name}` is not complete: {}", error.render()));
+            }
+        }
+    }
     match format {
         Format::Json => out::data(&images_json(&rows)),
         Format::Table => {

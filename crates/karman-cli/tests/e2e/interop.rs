@@ -17,6 +17,7 @@ pub(crate) const TESTS: Tests = &[
     ("what_umoci_changes_is_built_on", what_umoci_changes),
     ("docker_loads_and_saves", docker_loads_and_saves),
     ("compressed_archives_and_streams_are_loaded", compressed_archives_and_streams),
+    ("every_output_is_read_by_others", every_output_is_read_by_others),
     ("what_is_no_image_is_told", what_is_no_image_is_told),
 ];
 
@@ -199,6 +200,60 @@ fn compressed_archives_and_streams(lab: &Lab) -> Tested {
         karman_testing::Told::of(&command.output().expect("it ends")).ok();
         assert_eq!(fs::read_dir(to.store().join("tmp")).expect("tmp").count(), 0);
     }
+    Ok(())
+}
+
+/// Every image format in every compression by skopeo, podman and, where it knows the compression, umoci; a tar as a root
+/// filesystem by podman.
+fn every_output_is_read_by_others(lab: &Lab) -> Tested {
+    need_root()?;
+    let (skopeo, podman, umoci) = (need("skopeo")?, need("podman")?, need("umoci")?);
+    let place = place(lab)?;
+    for compression in ["gzip", "zstd", "uncompressed"] {
+        let more = format!("compression={compression},force-compression=true");
+        let outputs = [
+            format!("type=oci,dest={compression}.tar,{more}"),
+            format!("type=docker,dest={compression}-docker.tar,{more}"),
+            format!("type=oci,dest={compression},tar=false,{more}"),
+        ];
+        let flags: Vec<&str> = outputs.iter().flat_map(|output| ["-o", output.as_str()]).collect();
+        lab.build(&place, &[&["-t", "demo.example/demo:1"][..], &flags, &["ctx"]].concat()).ok();
+        let (oci, docker, dir) = (
+            format!("oci-archive:{compression}.tar"),
+            format!("docker-archive:{compression}-docker.tar"),
+            format!("oci:{compression}:1"),
+        );
+        for from in [&oci, &docker, &dir] {
+            let to = format!("dir:{}", from.replace([':', '.'], "-"));
+            tool(&place, &skopeo, &["--insecure-policy", "copy", from, &to]);
+            contained(&place, &podman, &["pull", "-q", from])?;
+            contained(&place, &podman, &["rmi", "-a", "-f"])?;
+        }
+        if compression != "zstd" {
+            tool(
+                &place,
+                &umoci,
+                &[
+                    "unpack",
+                    "--image",
+                    &format!("{compression}:1"),
+                    &format!("{compression}-files"),
+                ],
+            );
+        }
+    }
+    lab.build(&place, &["-o", "type=tar,dest=files.tar", "ctx"]).ok();
+    contained(&place, &podman, &["import", "-q", "files.tar", "imported"])?;
+    let several =
+        ["--platform", "linux/amd64,linux/arm64", "-o", "type=oci,dest=several.tar", "several"];
+    place.write("several/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    lab.build(&place, &several).ok();
+    tool(
+        &place,
+        &skopeo,
+        &["--insecure-policy", "copy", "--all", "oci-archive:several.tar", "dir:several-all"],
+    );
+    assert!(place.work().join("several-all/manifest.json").exists());
     Ok(())
 }
 

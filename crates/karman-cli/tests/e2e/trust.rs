@@ -17,6 +17,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_flipped_bit_in_any_file_of_a_layer_is_found_and_made_again", flipped_files),
     ("a_damaged_base_blob_is_fetched_again_when_it_is_unpacked", damaged_base),
     ("a_damaged_layer_is_noticed_when_it_is_exported_or_pushed", damaged_when_used),
+    ("damaged_documents_are_noticed_and_made_again", damaged_documents),
     ("what_is_missing_is_found", what_is_missing_is_found),
     ("an_image_that_lost_a_layer_loses_its_name", lost_layer),
     ("limits_keep_what_was_used_last", limits_keep_what_was_used_last),
@@ -186,6 +187,25 @@ fn damaged_when_used(lab: &Lab) -> Tested {
     assert_eq!(lab.digest(&place, &["-t", "x", "ctx"]), digest);
     place.run(["push", &name]).ok();
     place.run(["cache", "verify"]).ok();
+    Ok(())
+}
+
+/// Manifests and configs, of the base and of the image: a build fails once at most.
+fn damaged_documents(lab: &Lab) -> Tested {
+    let (place, digest) = built(lab)?;
+    let mut blobs = Vec::new();
+    files_below(&place.store().join("blobs/sha256"), &mut blobs);
+    let is_document = |blob: &&PathBuf| fs::read(blob).expect("a blob").starts_with(b"{");
+    let documents: Vec<&PathBuf> = blobs.iter().filter(is_document).collect();
+    assert!(documents.len() >= 3, "{documents:?}");
+    for document in documents {
+        flip(document);
+        place.run(["image", "ls"]).ok();
+        let told = lab.build(&place, &["-t", "x", "ctx"]);
+        assert!([0, 6].contains(&told.code), "{}", told.err);
+        assert_eq!(lab.digest(&place, &["-t", "x", "ctx"]), digest, "{}", document.display());
+        assert_eq!(verify(&place, &[]), (0, Vec::new()), "{}", document.display());
+    }
     Ok(())
 }
 
