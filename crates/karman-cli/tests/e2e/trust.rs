@@ -190,7 +190,7 @@ fn damaged_when_used(lab: &Lab) -> Tested {
     Ok(())
 }
 
-/// Manifests and configs, of the base and of the image: a build fails once at most.
+/// Manifests and configs, of the base and of the image.
 fn damaged_documents(lab: &Lab) -> Tested {
     let (place, digest) = built(lab)?;
     let mut blobs = Vec::new();
@@ -201,8 +201,6 @@ fn damaged_documents(lab: &Lab) -> Tested {
     for document in documents {
         flip(document);
         place.run(["image", "ls"]).ok();
-        let told = lab.build(&place, &["-t", "x", "ctx"]);
-        assert!([0, 6].contains(&told.code), "{}", told.err);
         assert_eq!(lab.digest(&place, &["-t", "x", "ctx"]), digest, "{}", document.display());
         assert_eq!(verify(&place, &[]), (0, Vec::new()), "{}", document.display());
     }

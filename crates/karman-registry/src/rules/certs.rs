@@ -5,20 +5,11 @@ use std::path::{Path, PathBuf};
 
 use karman_net::HostTls;
 
-use super::{RulesError, is_absent};
+use super::{RulesError, entries};
 
 /// What the directory `dir` says of `host`.
 pub(super) fn of(host: &str, dir: &Path) -> Result<Option<HostTls>, RulesError> {
-    let failed = |source| RulesError::Read { path: dir.to_owned(), source };
-    let entries = match fs_err::read_dir(dir) {
-        Err(error) if is_absent(&error) => return Ok(None),
-        entries => entries.map_err(failed)?,
-    };
-    let mut files: Vec<PathBuf> = Vec::new();
-    for entry in entries {
-        files.push(entry.map_err(failed)?.path());
-    }
-    files.sort();
+    let files = entries(dir)?;
     let with = |suffix: &str| {
         files.iter().filter(|f| f.extension().is_some_and(|e| e == suffix)).cloned().collect()
     };

@@ -157,6 +157,22 @@ impl Rules {
 /// The directories for hosts in a directory, by host. containerd writes `host_port_` where a file system cannot
 /// have colons.
 fn subdirectories(dir: &Path) -> Result<Vec<(String, PathBuf)>, RulesError> {
+    let mut found = Vec::new();
+    for path in entries(dir)? {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if path.is_dir() {
+            let bare = name.strip_suffix('_').and_then(|name| name.rsplit_once('_'));
+            let with_port = bare.filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+            let host = with_port.map_or(name.to_owned(), |(host, port)| format!("{host}:{port}"));
+            found.push((host, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What is in a directory, by name; nothing where there is no such directory.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, RulesError> {
     let failed = |source| RulesError::Read { path: dir.to_owned(), source };
     let entries = match fs_err::read_dir(dir) {
         Err(error) if is_absent(&error) => return Ok(Vec::new()),
@@ -164,14 +180,7 @@ fn subdirectories(dir: &Path) -> Result<Vec<(String, PathBuf)>, RulesError> {
     };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if entry.path().is_dir() {
-            let bare = name.strip_suffix('_').and_then(|name| name.rsplit_once('_'));
-            let with_port = bare.filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
-            let host = with_port.map_or(name.clone(), |(host, port)| format!("{host}:{port}"));
-            found.push((host, entry.path()));
-        }
+        found.push(entry.map_err(failed)?.path());
     }
     found.sort();
     Ok(found)

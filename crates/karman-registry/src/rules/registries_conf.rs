@@ -7,7 +7,7 @@ use karman_net::HostTls;
 use karman_oci::Reference;
 use serde::Deserialize;
 
-use super::{Need, Place, RulesError, Verdict, is_absent, read};
+use super::{Need, Place, RulesError, Verdict, entries, read};
 
 /// All registries of the files.
 #[derive(Clone, Debug, Default)]
@@ -58,31 +58,14 @@ pub(super) fn load(files: &[PathBuf]) -> Result<Registries, RulesError> {
     for file in files.iter().rev() {
         let mut dir = file.clone().into_os_string();
         dir.push(".d");
-        for path in drop_ins(Path::new(&dir))? {
+        let files = entries(Path::new(&dir))?;
+        for path in files.into_iter().filter(|path| path.extension().is_some_and(|e| e == "conf")) {
             if let Some(text) = read(&path)? {
                 all.add(&path, &text)?;
             }
         }
     }
     Ok(all)
-}
-
-/// `*.conf` in a directory, by name.
-fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, RulesError> {
-    let failed = |source| RulesError::Read { path: dir.to_owned(), source };
-    let entries = match fs_err::read_dir(dir) {
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|e| e == "conf") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 impl Registries {

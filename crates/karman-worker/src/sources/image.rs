@@ -26,7 +26,7 @@ const PARALLEL_LAYERS: usize = 4;
 /// Bucket: diff id → the descriptor the layer came with, so that it is shipped as it came.
 pub(crate) const LAYER_ORIGIN: &str = "layer-origin";
 /// The largest config read.
-const MAX_CONFIG: u64 = 16 << 20;
+pub(super) const MAX_CONFIG: u64 = 16 << 20;
 
 pub(super) fn resolve(
     engine: &Engine,
@@ -92,6 +92,9 @@ fn pinned_manifest(
     // A manifest also reads as an index without entries, so the stricter type goes first.
     let manifest = if read_document::<Manifest>(store, &pin).is_ok() {
         pin
+    } else if !has(&pin)? {
+        // It was damaged, and is gone now.
+        return Ok(None);
     } else {
         let index: Index = read_document(store, &pin)?;
         match karman_registry::select_platform(&index, platform) {

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use karman_control::{Cause, ResolvedImage, Session, SolveError};
 use karman_exporter::layout::Layout;
 use karman_llb::{OciLayoutSource, SourceOp};
-use karman_oci::Platform;
+use karman_oci::{Digest, ImageConfig, Manifest, Platform};
 
 use crate::cache::Chain;
 use crate::engine::Engine;
-use crate::error::OrFail as _;
+use crate::error::{OrFail as _, store as store_error};
 use crate::exec::StepEvents;
+use crate::images::read_document;
 
 /// A session's layout name is `PATH`, `PATH:TAG` or `PATH@DIGEST`; the path is looked up.
 fn open(
@@ -49,10 +50,10 @@ pub(super) fn resolve(
         .resolve(Some(wanted.as_str()).filter(|w| !w.is_empty()))
         .or_fail(Cause::Input, &doing)?;
     let manifest = opened.select(&top, platform).or_fail(Cause::Input, &doing)?;
-    opened.import_blob(&manifest.digest, engine.store()).or_fail(Cause::Input, &doing)?;
-    let parsed: karman_oci::Manifest =
-        crate::images::read_document(engine.store(), &manifest.digest).map_err(input)?;
-    opened.import_blob(&parsed.config.digest, engine.store()).or_fail(Cause::Input, &doing)?;
+    let parsed: Manifest = imported(engine, &opened, &manifest.digest, &doing).map_err(input)?;
+    if parsed.config.size <= super::image::MAX_CONFIG {
+        imported::<ImageConfig>(engine, &opened, &parsed.config.digest, &doing).map_err(input)?;
+    }
     let config = super::image::config_of(engine, &manifest.digest).map_err(input)?;
     let source = OciLayoutSource { name: layout.name.clone(), manifest: Some(manifest.digest) };
     Ok(ResolvedImage { source: SourceOp::OciLayout(source), digest: top.digest, config })
@@ -61,6 +62,25 @@ pub(super) fn resolve(
 /// What is wrong with a document came from the layout, through the store.
 fn input(error: SolveError) -> SolveError {
     SolveError::new(Cause::Input, error.message)
+}
+
+/// A document of the layout, from the store. One that is damaged there is taken from the layout again.
+fn imported<T: serde::de::DeserializeOwned>(
+    engine: &Engine,
+    layout: &Layout,
+    digest: &Digest,
+    doing: &str,
+) -> Result<T, SolveError> {
+    let store = engine.store();
+    let import = || layout.import_blob(digest, store).or_fail(Cause::Input, doing);
+    import()?;
+    match read_document(store, digest) {
+        Err(_) if !store.contains(digest).map_err(store_error)? => {
+            import()?;
+            read_document(store, digest)
+        }
+        other => other,
+    }
 }
 
 pub(super) fn run(

@@ -9,7 +9,7 @@ use std::io::{Seek as _, SeekFrom};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use karman_content::StoreError;
+use karman_content::{Store, StoreError};
 use karman_control::{Cause, SolveError};
 use karman_exporter::export::closure;
 use karman_oci::{Descriptor, Digest, Reference, media_type};
@@ -189,12 +189,7 @@ fn push_blob(engine: &Engine, job: &BlobJob, report: &Mutex<PushReport>) -> Resu
     for place in &job.places {
         let mut others = known::repositories(store, &place.host, &digest)?;
         others.reverse();
-        let own = store.clone();
-        let open = move |offset: u64| {
-            let mut file = own.open_blob(&digest).map_err(std::io::Error::other)?;
-            file.seek(SeekFrom::Start(offset))?;
-            Ok(Box::new(file) as Box<dyn std::io::Read + Send>)
-        };
+        let open = reader(store, digest);
         let journal = Journal::of(store, place, &digest);
         let pushed = engine.registry().push_blob(place, &job.descriptor, &others, &journal, open);
         let pushed = match pushed {
@@ -213,6 +208,19 @@ fn push_blob(engine: &Engine, job: &BlobJob, report: &Mutex<PushReport>) -> Resu
         }
     }
     Ok(())
+}
+
+/// What gives a blob of the store from an offset on.
+pub(super) fn reader(
+    store: &Store,
+    digest: Digest,
+) -> impl Fn(u64) -> std::io::Result<Box<dyn std::io::Read + Send>> + Send + Sync + use<> {
+    let store = store.clone();
+    move |offset| {
+        let mut file = store.open_blob(&digest).map_err(std::io::Error::other)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(file))
+    }
 }
 
 /// Why a blob was not taken: a registry that refuses it may be right.

@@ -1,14 +1,14 @@
 //! What refers to an image in a registry: listing it, and attaching files.
 
-use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use karman_content::ImportMode;
 use karman_control::{Cause, SolveError};
-use karman_oci::{Descriptor, Digest, Reference};
+use karman_oci::{Descriptor, Reference};
 use karman_registry::{EMPTY_CONFIG, Registry};
 
 use super::journal::Journal;
+use super::push::reader;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
 use crate::sources::registry_error;
@@ -73,13 +73,8 @@ impl Engine {
     }
 
     fn push_one(&self, reference: &Reference, blob: &Descriptor) -> Result<(), SolveError> {
-        let (store, digest): (_, Digest) = (self.store().clone(), blob.digest);
-        let journal = Journal::of(self.store(), reference, &digest);
-        let open = move |offset: u64| {
-            let mut file = store.open_blob(&digest).map_err(std::io::Error::other)?;
-            file.seek(SeekFrom::Start(offset))?;
-            Ok(Box::new(file) as Box<dyn std::io::Read + Send>)
-        };
+        let journal = Journal::of(self.store(), reference, &blob.digest);
+        let open = reader(self.store(), blob.digest);
         let pushed = self.registry().push_blob(reference, blob, &[], &journal, open);
         pushed.map(drop).map_err(|e| registry_error(&e))
     }
