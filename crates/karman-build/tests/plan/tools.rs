@@ -103,7 +103,15 @@ impl Venv {
 const DEMO: &[(&str, &str)] = &[
     ("demo/__init__.py", "from demo import kept\n"),
     ("demo/kept/tests/helper.py", "A = 1\n"),
-    ("demo/kept/__init__.py", "from .tests.helper import A\n"),
+    (
+        "demo/kept/__init__.py",
+        "from demo import speed\nfrom .tests.helper import A\nimport os, demo.more.tests.b\n",
+    ),
+    ("demo/more/tests/__init__.py", ""),
+    ("demo/more/tests/b.py", "from demo.more.tests import (\n    c,  # d\n    e,\n)\n"),
+    ("demo/more/tests/c.py", "from . import \\\n    f\n"),
+    ("demo/more/tests/d.py", ""),
+    ("demo/more/tests/f.py", ""),
     ("demo/kept/tests/__init__.py", ""),
     ("demo/kept/tests/data.json", "{}"),
     ("demo/kept/tests/test_b.py", "import demo\n"),
@@ -135,6 +143,9 @@ fn a_slim_environment_has_a_true_record() {
         assert!(!venv.has(gone), "{gone}: {said}");
     }
     assert!(venv.has("demo/kept/tests/helper.py"), "something outside of it imports it");
+    for kept in ["b", "c", "f"] {
+        assert!(venv.has(&format!("demo/more/tests/{kept}.py")), "{kept}: {said}");
+    }
     assert!(venv.has("demo/kept/tests/data.json"), "what a kept module may read stays");
     assert!(said.contains("demo/kept/__init__.py imports demo.kept.tests"), "{said}");
     assert_eq!(venv.lies("demo"), Vec::<String>::new());
