@@ -1,7 +1,8 @@
 """Imports what an image promises. JSON on standard input, one JSON object a line on standard output.
 
-Everything is tried in this process first, which is fast. What fails is tried again in a process of its own, since
-libraries that were imported before may stand in its way; only what fails there too is told.
+Everything is tried in one child first, which is fast. What fails is tried again in a process of its own, since
+libraries that were imported before may stand in its way; only what fails there too is told. This process imports nothing:
+libraries replace threads and processes by their own (eventlet), and some end the process.
 """
 
 import concurrent.futures
@@ -46,7 +47,8 @@ def main():
         print(json.dumps(answer), file=answers, flush=True)
 
     questions = [("script", q) for q in request["scripts"]] + [("entry-point", q) for q in request["entry_points"]]
-    doubtful = [(check, q) for check, q in questions if not imports(q["target"])]
+    imported = importable([q["target"] for _, q in questions])
+    doubtful = [question for n, question in enumerate(questions) if n not in imported]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for (check, q), error in zip(doubtful, pool.map(lambda one: alone(one[1]["target"]), doubtful)):
             if error:
@@ -56,8 +58,20 @@ def main():
                 failed("run", script, script, error)
     end = {"kind": "end", "tag": sys.implementation.cache_tag, "path": [p for p in sys.path if os.path.isdir(p)]}
     print(json.dumps(end), file=answers, flush=True)
-    # Threads of imported libraries must not keep the process.
-    os._exit(0)
+
+
+def importable(targets):
+    """Numbers of the targets that a child imports, one after the other, before something ends it."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        for number, target in enumerate(targets):
+            if imports(target):
+                os.write(write, b"%d\n" % number)
+        # Threads of imported libraries must not keep the process.
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as numbers:
+        return {int(line) for line in numbers}
 
 
 def imports(target):
