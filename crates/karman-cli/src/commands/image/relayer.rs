@@ -139,6 +139,6 @@ mod tests {
             wanted: Some("v2".to_owned()),
         };
         assert_eq!(named(layout, None).as_deref(), Some("images:v2"));
-        assert!(name(&local(), Some("UPPER/")).is_err());
+        assert!(name(&local(), Some("site/UPPER/")).is_err());
     }
 }
