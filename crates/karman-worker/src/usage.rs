@@ -323,6 +323,9 @@ impl Engine {
         let directories = filter.takes_directories();
         rows.retain(|r| !r.in_use && (directories || matches!(r.kind, "layer" | "blob")));
         rows.retain(|r| filter.rows.lets(r));
+        // What a build holds stays, and must not count as room that was made.
+        let leases = self.store().live_leases().map_err(store_error)?;
+        rows.retain(|r| !leases.protects(lease_kind(r.kind), &r.id, r.created));
         let pairs = self.pairs()?;
         // What belongs together was last used when either was.
         let used: BTreeMap<String, i64> =
@@ -408,6 +411,11 @@ impl Engine {
         }
         Ok(live)
     }
+}
+
+/// The kind under which leases name what a row of the usage shows.
+fn lease_kind(kind: &str) -> &str {
+    if kind == "layer" { "snapshot" } else { kind }
 }
 
 /// Bytes of all files below a directory. Links are not followed.
