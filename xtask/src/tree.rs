@@ -23,6 +23,8 @@ pub(crate) struct File {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tree {
     pub(crate) files: Vec<File>,
+    /// The other files, such as pictures, that links may lead to.
+    pub(crate) data: Vec<String>,
 }
 
 impl Tree {
@@ -47,8 +49,10 @@ impl Tree {
             if kind.is_dir() && !SKIPPED.contains(&name) {
                 self.walk(&entry.path(), &format!("{path}/"), depth + 1)?;
             } else if kind.is_file() && entry.metadata()?.len() <= MAX_FILE_BYTES {
-                let text = fs::read(entry.path())?;
-                self.files.extend(String::from_utf8(text).ok().map(|text| File { path, text }));
+                match String::from_utf8(fs::read(entry.path())?) {
+                    Ok(text) => self.files.push(File { path, text }),
+                    Err(_) => self.data.push(path),
+                }
             }
         }
         Ok(())
@@ -57,7 +61,9 @@ impl Tree {
     /// Whether a file or a directory has that path.
     pub(crate) fn has(&self, path: &str) -> bool {
         let below = format!("{path}/");
-        path.is_empty() || self.files.iter().any(|f| f.path == path || f.path.starts_with(&below))
+        path.is_empty()
+            || self.data.iter().any(|data| data == path)
+            || self.files.iter().any(|f| f.path == path || f.path.starts_with(&below))
     }
 
     pub(crate) fn file(&self, path: &str) -> Option<&File> {
@@ -75,6 +81,6 @@ impl Tree {
             path: (*path).to_owned(),
             text: (*text).to_owned(),
         };
-        Tree { files: files.iter().map(file).collect() }
+        Tree { files: files.iter().map(file).collect(), data: Vec::new() }
     }
 }

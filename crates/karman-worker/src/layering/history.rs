@@ -62,18 +62,34 @@ fn rest_comment(cut: &Cut, units: &[UnitInfo]) -> String {
     }
 }
 
+/// The owners of a unit: `py:a+py:b` are two, `deb:libstdc++6` is one.
+fn owners(name: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for piece in name.split('+') {
+        match all.last_mut() {
+            Some(last) if !piece.starts_with("deb:") && !piece.starts_with("py:") => {
+                last.push('+');
+                last.push_str(piece);
+            }
+            _ => all.push(piece.to_owned()),
+        }
+    }
+    all
+}
+
 /// What a layer holds, for people.
 pub(super) fn title(cut: &Cut, known: &Known) -> String {
     let unit = |at: &usize| {
         let name = &known.units[*at].name;
-        let named = |part: &str| {
+        let named = |part: String| {
+            let part = part.as_str();
             let bare = part.split_once(':').map_or(part, |(_, bare)| bare);
             match known.versions.get(part) {
                 Some(version) => format!("{bare} {version}"),
                 None => bare.to_owned(),
             }
         };
-        name.split('+').map(named).collect::<Vec<_>>().join(" with ")
+        owners(name).into_iter().map(named).collect::<Vec<_>>().join(" with ")
     };
     let kind = cut.units.first().map_or("", |at| known.units[*at].name.as_str());
     let kind = match kind.split(':').next() {
@@ -108,6 +124,13 @@ mod tests {
 
     fn entry(text: &str, empty_layer: bool) -> History {
         History { created_by: Some(text.to_owned()), empty_layer, ..History::default() }
+    }
+
+    #[test]
+    fn a_plus_in_a_name_is_no_second_owner() {
+        assert_eq!(owners("deb:libstdc++6"), ["deb:libstdc++6"]);
+        assert_eq!(owners("py:a+py:b"), ["py:a", "py:b"]);
+        assert_eq!(owners("deb:g+++deb:b"), ["deb:g++", "deb:b"]);
     }
 
     #[test]
