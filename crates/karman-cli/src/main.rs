@@ -9,8 +9,9 @@
 //! | `failure` | errors to text and exit codes |
 //! | `image_spec` | which image a command is about |
 //! | `layers` | layers along packages, printed |
-//! | `metadata`, `progress`, `units`, `out` | small parts |
+//! | `metadata`, `progress`, `units`, `out`, `ask`, `random` | small parts |
 
+mod ask;
 mod attest;
 mod call;
 mod cli;
@@ -25,6 +26,7 @@ mod layers;
 mod metadata;
 mod out;
 mod progress;
+mod random;
 mod setup;
 mod units;
 

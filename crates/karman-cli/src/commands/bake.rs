@@ -26,6 +26,7 @@ use crate::failure::{Done, Failure};
 use crate::flags::{Load, check_names, has_image, load_all, push_all};
 use crate::layers::Format;
 use crate::progress::ProgressArgs;
+use crate::random::random;
 use crate::setup::Context;
 use crate::{layers, metadata, out};
 
@@ -293,9 +294,6 @@ impl Args {
         overrides.extend(self.output.iter().map(|o| format!("*.output={o}")));
         let attested = self.attestations.specs();
         overrides.extend(attested.iter().map(|spec| format!("*.attest={spec}")));
-        let mut random = [0_u8; 32];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|e| Failure::host("read random bytes", e))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Request {
             targets: asked.targets.clone(),
@@ -306,7 +304,7 @@ impl Args {
                 local_platform: Platform::host().to_string(),
                 now: i64::try_from(now.as_secs()).ok(),
                 home: context.env.get("HOME").map(str::to_owned),
-                random: Some(random),
+                random: Some(random()?),
                 cmd_context: asked.context.clone().unwrap_or_else(|| "cwd://".to_owned()),
                 place,
             },

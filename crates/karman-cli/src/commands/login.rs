@@ -1,6 +1,6 @@
 //! `karman login` and `karman logout`: the accounts that `docker login` keeps.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _, stdin};
+use std::io::{IsTerminal as _, Read as _, stdin};
 use std::path::PathBuf;
 
 use karman_registry::{Credential, HelperOutput, LoginFile};
@@ -127,16 +127,7 @@ fn ask(prompt: &str, is_secret: bool) -> Done<String> {
             "use `--username` with `--password-stdin`",
         ));
     }
-    out::note(prompt);
-    let hidden = if is_secret { karman_sys::term::hide_input(stdin()) } else { None };
-    let mut line = String::new();
-    let read = stdin().lock().read_line(&mut line);
-    if hidden.is_some() {
-        drop(hidden);
-        out::note("\n");
-    }
-    read.map_err(|e| Failure::host("read from the terminal", e))?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    crate::ask::ask(prompt, is_secret)
 }
 
 fn read_password() -> Done<String> {

@@ -7,7 +7,7 @@ use karman_diag::ExitCode;
 use karman_inventory::audit::Verdict;
 use karman_report::fleet::model::{Found, Start};
 use karman_report::fleet::{Changes, Fleet, Image, Timeline, image, page};
-use karman_worker::{Engine, ImageSpec, RunRequest};
+use karman_worker::{AuditOptions, Engine, ImageSpec, RunRequest};
 
 use super::{audit, bake};
 use crate::driver::watched;
@@ -107,7 +107,7 @@ enum DiffFormat {
 
 /// Reports on images.
 pub(crate) fn run(args: &ImageArgs, context: &Context) -> Done {
-    report(&args.images, &args.options, context)
+    report(&args.images, &args.options, Missing::Fails, context)
 }
 
 /// Reports on a fleet, or compares two.
@@ -115,15 +115,22 @@ pub(crate) fn fleet(command: &FleetCommand, context: &Context) -> Done {
     match command {
         FleetCommand::Report(args) => {
             let wanted = bake::images_of(&args.files, &args.targets, context)?;
-            report(&there(&wanted, context)?, &args.options, context)
+            report(&wanted, &args.options, Missing::IsLeftOut, context)
         }
         FleetCommand::Diff(args) => diff(args, context),
     }
 }
 
-/// Those images that were built; a bake that went on after a failure leaves some out.
-fn there(wanted: &[String], context: &Context) -> Done<Vec<String>> {
-    let engine = context.open(false)?;
+/// What becomes of images that the store does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Fails,
+    /// A bake that went on after a failure leaves some out.
+    IsLeftOut,
+}
+
+/// Those images that were built.
+fn there(engine: &Engine, wanted: &[String]) -> Done<Vec<String>> {
     let mut images = Vec::new();
     for name in wanted {
         match engine.find_image(name) {
@@ -153,7 +160,7 @@ fn diff(args: &DiffArgs, context: &Context) -> Done {
     Ok(0)
 }
 
-fn report(names: &[String], options: &Options, context: &Context) -> Done {
+fn report(names: &[String], options: &Options, missing: Missing, context: &Context) -> Done {
     use std::io::IsTerminal as _;
     let to_terminal = options.output.is_none() && std::io::stdout().is_terminal();
     if to_terminal && options.format == Format::Html {
@@ -165,12 +172,19 @@ fn report(names: &[String], options: &Options, context: &Context) -> Done {
     // Before anything that takes time.
     let since = options.since.as_deref().map(|path| older(path, context)).transpose()?;
     let timeline = options.timeline.as_deref().map(|path| record(path, context)).transpose()?;
+    let policy = options.policy.as_deref();
+    let audits = policy.map(|policy| audit::options(Some(policy), context)).transpose()?;
     let engine = context.open(false)?;
+    let names = match missing {
+        Missing::Fails => names.to_vec(),
+        Missing::IsLeftOut => there(&engine, names)?,
+    };
     let session = context.session();
     let mut images = Vec::new();
-    for name in names {
+    for name in &names {
         let spec = parse(name, &context.env);
-        images.push(watched(&engine, || {}, || one(&engine, &spec, options, context, &session))??);
+        let one = || one(&engine, &spec, options, audits.as_ref(), &session);
+        images.push(watched(&engine, || {}, one)??);
     }
     let fleet = Fleet::new(images, timeline);
     let changes = since.map(|old| Changes::between(&old, &fleet));
@@ -189,7 +203,7 @@ fn one(
     engine: &Engine,
     spec: &ImageSpec,
     options: &Options,
-    context: &Context,
+    audits: Option<&AuditOptions>,
     session: &karman_control::Session,
 ) -> Done<Image> {
     let platform = options.platform.get();
@@ -201,9 +215,8 @@ fn one(
         &inspected.config,
         &inspected.inventory,
     );
-    if let Some(policy) = &options.policy {
-        let options = audit::options(Some(policy), context)?;
-        let audited = engine.audit(spec, &platform, &options, session)?;
+    if let Some(audits) = audits {
+        let audited = engine.audit(spec, &platform, audits, session)?;
         let found = audited.findings.into_iter().filter_map(|(finding, verdict)| {
             let allowed = matches!(verdict, Verdict::Allowed(_));
             (!allowed).then(|| Found {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::{BufRead as _, IsTerminal as _, Write as _, stdin};
+use std::io::{IsTerminal as _, Write as _, stdin};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,14 @@ use karman_diag::ExitCode;
 use karman_oci::Digest;
 use karman_signature::{Claim, KeyError, PrivateKey, PublicKey, Random, payload};
 use karman_worker::{Engine, ImageSpec, SignedPayload};
-use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::ask::ask;
 use crate::driver::watched;
 use crate::env::Environment;
 use crate::failure::{Done, Failure};
 use crate::image_spec::parse;
 use crate::out;
+use crate::random::random;
 use crate::setup::Context;
 use crate::units::parse_pair;
 
@@ -217,26 +218,7 @@ fn password(env: &Environment, prompt: &str) -> Done<String> {
             format!("set `{PASSWORD}`; it may be empty"),
         ));
     }
-    out::note(prompt);
-    let hidden = karman_sys::term::hide_input(stdin());
-    let mut line = String::new();
-    let read = stdin().lock().read_line(&mut line);
-    if hidden.is_some() {
-        drop(hidden);
-        out::note("\n");
-    }
-    read.map_err(|e| Failure::host("read from the terminal", e))?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-fn random<const N: usize>() -> Done<[u8; N]> {
-    let mut bytes = [0; N];
-    let mut filled = 0;
-    while filled < N {
-        let got = getrandom(&mut bytes[filled..], GetRandomFlags::empty());
-        filled += got.map_err(|e| Failure::host("read random bytes", e))?;
-    }
-    Ok(bytes)
+    ask(prompt, true)
 }
 
 fn write_new(path: &Path, text: &str, mode: u32) -> Done<()> {

@@ -154,21 +154,22 @@ fn units(old: &Fleet, new: &Fleet, of: impl Fn(&Image) -> &Vec<Unit>) -> Vec<Cha
     changes.filter(|c| c.old != c.new).collect()
 }
 
+fn by_repository(fleet: &Fleet) -> BTreeMap<&str, &Image> {
+    fleet.images.iter().map(|image| (repository(&image.name), image)).collect()
+}
+
 fn images(old: &Fleet, new: &Fleet, known: &BTreeSet<karman_oci::Digest>) -> Vec<ImageChanges> {
-    let by_name = |fleet: &'_ Fleet| -> BTreeMap<String, Image> {
-        fleet.images.iter().map(|i| (repository(&i.name).to_owned(), i.clone())).collect()
-    };
-    let (old, new) = (by_name(old), by_name(new));
-    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let (old, new) = (by_repository(old), by_repository(new));
+    let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
     let mut all = Vec::new();
     for name in names {
-        let (before, now) = (old.get(name), new.get(name));
+        let (before, now) = (old.get(name).copied(), new.get(name).copied());
         if before.map(|i| &i.digest) == now.map(|i| &i.digest) {
             continue;
         }
         let pair = |of: fn(&Image) -> u64| (before.map_or(0, of), now.map_or(0, of));
         all.push(ImageChanges {
-            name: name.clone(),
+            name: name.to_owned(),
             added: before.is_none(),
             removed: now.is_none(),
             compressed: pair(|i| i.compressed),

@@ -24,7 +24,7 @@ use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
 use crate::layering::LayerTimes;
-use crate::layers::{diff_id_of, name_layer, windows_of};
+use crate::layers::{Windows, diff_id_of, name_layer, windows_of};
 use crate::solve::locked;
 use crate::sources::LAYER_ORIGIN;
 
@@ -226,13 +226,7 @@ fn make(engine: &Engine, id: &SnapshotId, recipe: &LayerRecipe) -> Result<Blob, 
             return Ok(blob);
         }
     }
-    let dirs = engine
-        .snapshots()
-        .lowers(std::slice::from_ref(id))
-        .or_fail(Cause::Store, "open a layer")?;
-    let Some(path) = dirs.first() else { unreachable!("one layer has one directory") };
-    let dir = Dir::open(path).or_fail(Cause::Store, "open a layer")?;
-    let windows = windows_of(engine.snapshots(), std::slice::from_ref(id))?;
+    let (dir, windows) = open_layer(engine, id)?;
     let options = options(engine, recipe, windows.pairs());
     let made = write_layer(&dir, &options, store).or_fail(Cause::Engine, "make a layer")?;
     let blob = Blob { diff_id: made.diff_id, descriptor: made.descriptor };
@@ -240,6 +234,15 @@ fn make(engine: &Engine, id: &SnapshotId, recipe: &LayerRecipe) -> Result<Blob, 
     store.put(BUCKET, &key, &bytes).map_err(store_error)?;
     name_layer(store, &blob.diff_id, id)?;
     Ok(blob)
+}
+
+/// The files of one layer, and the windows in which its step ran.
+pub(super) fn open_layer(engine: &Engine, id: &SnapshotId) -> Result<(Dir, Windows), SolveError> {
+    let one = std::slice::from_ref(id);
+    let dirs = engine.snapshots().lowers(one).or_fail(Cause::Store, "open a layer")?;
+    let Some(path) = dirs.first() else { unreachable!("one layer has one directory") };
+    let dir = Dir::open(path).or_fail(Cause::Store, "open a layer")?;
+    Ok((dir, windows_of(engine.snapshots(), one)?))
 }
 
 /// Remembers a blob that was made of a layer elsewhere.

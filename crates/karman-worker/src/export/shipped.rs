@@ -8,12 +8,10 @@ use karman_exporter::blobs::{BlobSink, BlobSource, BlobStore};
 use karman_exporter::layer::write_layer;
 use karman_oci::Digest;
 use karman_snapshot::SnapshotId;
-use karman_sys::fs::Dir;
 
-use super::blobs::{BUCKET, Blob, LayerRecipe, options};
+use super::blobs::{BUCKET, Blob, LayerRecipe, open_layer, options};
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
-use crate::layers::windows_of;
 
 /// Whether a layer that was made here still gives the bytes that it was shipped with; `None` where it was
 /// not shipped. Writes nothing.
@@ -27,13 +25,7 @@ pub(crate) fn is_as_shipped(engine: &Engine, id: &SnapshotId) -> Result<Option<b
     let shipped: Blob =
         serde_json::from_slice(&row.value).or_fail(Cause::Store, "read a record")?;
     let Some(recipe) = LayerRecipe::plain(key) else { return Ok(None) };
-    let dirs = engine
-        .snapshots()
-        .lowers(std::slice::from_ref(id))
-        .or_fail(Cause::Store, "open a layer")?;
-    let Some(path) = dirs.first() else { unreachable!("one layer has one directory") };
-    let dir = Dir::open(path).or_fail(Cause::Store, "open a layer")?;
-    let windows = windows_of(engine.snapshots(), std::slice::from_ref(id))?;
+    let (dir, windows) = open_layer(engine, id)?;
     let options = options(engine, &recipe, windows.pairs());
     // A layer that cannot be read is not what it was.
     Ok(Some(
