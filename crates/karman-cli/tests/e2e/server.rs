@@ -6,6 +6,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use karman_oci::Digest;
@@ -86,8 +87,20 @@ fn answer(stream: &TcpStream, dir: &Path, log: &Mutex<Vec<String>>) -> Option<()
     Some(())
 }
 
-/// A port that nobody listens on right now.
+/// Ports that no kernel hands out by itself: below `ip_local_port_range`, above what services have.
+const OWN_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port that nobody listens on right now, a new one each time. One out of the kernel's own range could be taken before
+/// its program starts: by the next server or connection, even by the connection that asks whether it is up.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(OWN_PORTS.end - OWN_PORTS.start);
+    let ports = (0..count).map(|_| {
+        // Test programs that run at once begin at different places.
+        let at =
+            NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(100));
+        OWN_PORTS.start + u16::try_from(at % count).expect("less than the range")
+    });
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("a port")
 }
