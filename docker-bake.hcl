@@ -46,6 +46,11 @@ variable "BYTECODE" {
   description = "Bytecode in the images: unchecked-hash, checked-hash or none"
 }
 
+variable "DEFER_GC" {
+  default     = "500000"
+  description = "Objects that Python makes before it first looks for garbage, so that starts are faster; empty for its own 2000"
+}
+
 variable "SLIM" {
   default     = "tests stubs docs locales sources duplicates"
   description = "What is taken out of virtual environments; empty for nothing"
@@ -190,6 +195,7 @@ target "service" {
     SERIES         = SERIES
     UV_CACHE_ID    = UV_CACHE_ID
     BYTECODE       = BYTECODE
+    DEFER_GC       = DEFER_GC
     SLIM           = SLIM
     EXTRA_PACKAGES = EXTRA_PACKAGES
     EXTRA_PYTHON   = EXTRA_PYTHON

@@ -202,7 +202,7 @@ def fleet_with_buildah(tool, place):
     image("openstack-venv-builder", ["python-base", "constraints"], *series, *lent)
     image("openstack-python-runtime", ["base=python-base"], directory="openstack-runtime")
     for service in SERVICES:
-        policies = [x for n in ("SLIM", "BYTECODE") for x in ("--build-arg", default(n))]
+        policies = [x for n in ("SLIM", "BYTECODE", "DEFER_GC") for x in ("--build-arg", default(n))]
         image(service, ["openstack-venv-builder", "openstack-python-runtime", "series", "patches",
                         "base=fleet-base"],
               "--build-arg", "PROJECT=" + service, *series, *policies, *lent)

@@ -204,6 +204,41 @@ fn an_image_keeps_what_it_names_and_nothing_happens_without_policies() {
     assert!(!wrong.status.success() && said.contains("SLIM does not know `test`"), "{said}");
 }
 
+/// The threshold of Python's collector at a start with this environment, after a collection that was asked for, and
+/// after one that came by itself; then how many callbacks it has.
+const COLLECTIONS: &str = "\
+import gc, site, sys
+site.addsitedir(sys.argv[1])
+first = gc.get_threshold()[0]
+gc.collect()
+asked = gc.get_threshold()[0]
+kept = [[] for _ in range(5000)]
+print(first, asked, gc.get_threshold()[0], len(gc.callbacks))
+";
+
+#[test]
+fn the_first_collection_waits_and_later_ones_do_not() {
+    let Some(venv) = Venv::new("the_first_collection_waits_and_later_ones_do_not") else { return };
+    venv.distribution("demo", &[("demo.py", "a = 1\n")]);
+    let start = || {
+        let site = venv.site();
+        let mut python = Command::new("python3");
+        let told = python.args(["-S", "-c", COLLECTIONS]).arg(site).output().expect("runs");
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        String::from_utf8_lossy(&told.stdout).trim().to_owned()
+    };
+    venv.finish(&[("BYTECODE", "unchecked-hash")]);
+    let usual = start();
+    let (threshold, _) = usual.split_once(' ').expect("words");
+    venv.finish(&[("BYTECODE", "unchecked-hash"), ("DEFER_GC", "4000")]);
+    assert_eq!(start(), format!("4000 4000 {threshold} 0"), "asking for one changes nothing");
+    venv.finish(&[("BYTECODE", "unchecked-hash")]);
+    assert_eq!(start(), usual, "the policy can be taken back");
+    let wrong = venv.tool("venv-finish", &[], &[("DEFER_GC", "many")]);
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(!wrong.status.success() && said.contains("not `many`"), "{said}");
+}
+
 const PATCH: &str = "\
 diff --git a/demo/code.py b/demo/code.py
 --- a/demo/code.py

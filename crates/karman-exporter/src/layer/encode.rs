@@ -138,7 +138,11 @@ impl Write for LayerEncoder {
     }
 }
 
-/// libzstd's output differs between no worker and one, but not between one and more.
+/// What one thread of libzstd compresses at a time. Its own choice at the default level is 8 MiB, which leaves one of two
+/// cores idle at both ends of a layer of 40 MB; 2 MiB cost 0.6 % in size (on Python files), 1 MiB 1.5 %.
+const ZSTD_JOB: u32 = 2 << 20;
+
+/// libzstd's output differs between no worker and one, and with the size of a job, but not between one worker and more.
 fn zstd_encoder(
     sink: Box<dyn BlobSink>,
     level: i32,
@@ -146,6 +150,7 @@ fn zstd_encoder(
 ) -> io::Result<zstd::stream::write::Encoder<'static, Box<dyn BlobSink>>> {
     let mut encoder = zstd::stream::write::Encoder::new(sink, level)?;
     encoder.multithread(u32::try_from(threads.clamp(1, 64)).unwrap_or(1))?;
+    encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(ZSTD_JOB))?;
     encoder.include_checksum(true)?;
     Ok(encoder)
 }
