@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -162,6 +163,49 @@ class Karman:
         return run([self.binary, command, "--progress", "plain", *rest], self.log, self.env, cwd)
 
 
+class Registry:
+    """Debian's docker-registry on the loopback, with a storage of its own below `area`."""
+
+    def __init__(self, area):
+        self.program = shutil.which("docker-registry")
+        if not self.program:
+            raise Failed("no docker-registry on this host; Debian has one in `docker-registry`")
+        self.storage = os.path.join(area, "storage")
+        self.config = os.path.join(area, "config.yml")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = "127.0.0.1:%d" % self.port
+        with open(self.config, "w") as out:
+            out.write("version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: %s\n"
+                      "http:\n  addr: %s\n" % (self.storage, self.address))
+
+    def __enter__(self):
+        self.server = subprocess.Popen([self.program, "serve", self.config], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            time.sleep(0.1)
+        self.__exit__()
+        raise Failed("docker-registry does not listen on " + self.address)
+
+    def __exit__(self, *_):
+        self.server.terminate()
+        try:
+            self.server.wait(10)
+        except subprocess.TimeoutExpired:
+            self.server.kill()
+            self.server.wait()
+
+    def stored(self):
+        """Bytes of all blobs that it has: layers, configs and manifests, each once."""
+        blobs = os.path.join(self.storage, "docker/registry/v2/blobs")
+        return sum(os.path.getsize(os.path.join(place, name))
+                   for place, _, names in os.walk(blobs) for name in names if name == "data")
+
+
 def alternate(runs, pause, tools):
     """Calls each of `tools` in turn, `runs` times."""
     for number in range(runs):
@@ -241,19 +285,19 @@ def table(header, rows):
     return "\n".join("| %s |" % " | ".join(str(c) for c in line) for line in lines)
 
 
-def publish(name, text, write):
-    """Prints a section and puts it between its markers in docs/performance.md."""
+def publish(name, text, write, doc=DOC):
+    """Prints a section and puts it between its markers in `doc`."""
     print(text, flush=True)
     if not write:
         return
     opening, closing = "<!-- bench:%s -->" % name, "<!-- /bench:%s -->" % name
-    with open(DOC, encoding="utf-8") as f:
+    with open(doc, encoding="utf-8") as f:
         page = f.read()
     head, found, rest = page.partition(opening)
     _, ended, tail = rest.partition(closing)
     if not found or not ended:
-        raise Failed("`%s` has no markers for `%s`" % (DOC, name))
-    with open(DOC, "w", encoding="utf-8") as f:
+        raise Failed("`%s` has no markers for `%s`" % (doc, name))
+    with open(doc, "w", encoding="utf-8") as f:
         f.write(head + opening + "\n" + text.strip() + "\n" + closing + tail)
 
 

@@ -18,6 +18,8 @@ FILES = 50_000
 FILES_BYTES = 120_000_000
 FILES_PER_DIRECTORY = 100
 
+SUITE = "trixie"
+
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
 
 # Every step differs: Karman would run equal ones on an unchanged filesystem only once.

@@ -10,14 +10,10 @@ row stands against a number. Exits with 1 when one is missed.
 import argparse
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
 
 import inputs
-from harness import (MIB, REPO, Area, Failed, Karman, Series, machine, publish, run, say,
+from harness import (MIB, REPO, Area, Failed, Karman, Registry, Series, machine, publish, run, say,
                      seconds, settle, table)
 
 HEADER = ["", "median s", "range s", "CPU s", "peak MiB", "value", "wanted"]
@@ -201,25 +197,12 @@ def export(options, area):
 
 def remote(options, area):
     """A second store that is warmed from a registry and runs the changed last step only."""
-    registry = shutil.which("docker-registry")
-    if not registry:
-        raise Failed("no docker-registry on this host")
     directory = area.fresh("remote")
     steps = "".join("RUN head -c 2000000 /dev/urandom > /f%d\n" % n for n in range(1, STEPS))
     dockerfile = os.path.join(directory, "Dockerfile")
     write(dockerfile, "FROM base\n" + steps + "RUN echo one > /last\n")
-    place = area.fresh("registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = os.path.join(place, "config.yml")
-    write(config, "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: %s\n"
-                  "http:\n  addr: 127.0.0.1:%d\n" % (place, port))
-    server = subprocess.Popen([registry, "serve", config], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
-    try:
-        time.sleep(1)
-        reference = "127.0.0.1:%d/bench:cache" % port
+    with Registry(area.fresh("registry")) as registry:
+        reference = registry.address + "/bench:cache"
         where = base(area)
         cold = Series("build of %d steps from nothing, cache written" % STEPS)
         karman = Karman(options.karman, area.fresh("karman"))
@@ -234,9 +217,6 @@ def remote(options, area):
         yield (cold, "", "", True)
         warm = repeat(options, Series("the same in an empty store, last step changed, cache read"), once)
         yield (warm, "1 step ran", "", True)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait()
 
 
 CASES = {"nochange": nochange, "context": context, "layers": layers, "memory": memory,

@@ -8,19 +8,16 @@ Needs root, buildah, runc and busybox-static, for `bake` also mmdebstrap and the
 
 import argparse
 import os
-import re
 import shutil
 import sys
 
 import inputs
+from catalogue import fleet_with_buildah
 from harness import (HEADER, MIB, REPO, Area, Buildah, Failed, Karman, Series, alternate,
                      image_facts, machine, printed, publish, run, say, table)
 
 TAG = "localhost/bench"
-BASE_SUITE = "trixie"
 LIMITS = {"run40": "≤ 0.10", "files": "≤ 0.15", "bake": "≤ 0.70"}
-# Where buildah's RUN steps find the certificates of SSL_CERT_FILE; Karman lends them by itself.
-CA_INSIDE = "/run/bench-ca.pem"
 SERVICES = ("keystone", "nova")
 
 
@@ -124,12 +121,12 @@ def bake(options, area):
         write(os.path.join(place, "Dockerfile"), "FROM base\n")
         base.samples.append(Karman(options.karman, place)(
             "build", "-t", TAG, "-o", "type=image", "--build-context",
-            "base=debootstrap://debian/" + BASE_SUITE, place))
+            "base=debootstrap://debian/" + inputs.SUITE, place))
 
     def buildah():
         place = area.fresh("buildah")
         tool = Buildah(place)
-        steps = fleet_with_buildah(tool, place)
+        steps = fleet_with_buildah(tool, place, SERVICES)
         bootstrap.samples.append(steps["mmdebstrap"])
         for name, sample in steps.items():
             parts.setdefault(name, Series("buildah: " + name)).samples.append(sample)
@@ -150,66 +147,6 @@ def bake_arguments(place):
         archive = os.path.join(place, service + ".tar")
         arguments += ["--set", "%s.output=type=oci,dest=%s" % (service, archive)]
     return arguments
-
-
-def fleet_with_buildah(tool, place):
-    """Builds the images of docker-bake.hcl in the order of their contexts; samples by step."""
-    steps = {}
-    rootfs = os.path.join(place, "base.tar")
-    steps["mmdebstrap"] = run(
-        ["mmdebstrap", "--variant=minbase", *inputs.SLIM, BASE_SUITE, rootfs], tool.log, tool.env)
-    context = os.path.join(place, "base")
-    os.mkdir(context)
-    os.rename(rootfs, os.path.join(context, "base.tar"))
-    write(os.path.join(context, "docker-clean"), inputs.APT_CLEAN)
-    write(os.path.join(context, "Dockerfile"), inputs.FLEET_BASE)
-    steps["base"] = tool.build("-t", "localhost/base", context)
-    bundle = os.environ.get("SSL_CERT_FILE")
-    lent = ["-v", bundle + ":" + CA_INSIDE + ":ro", "--env", "SSL_CERT_FILE=" + CA_INSIDE] \
-        if bundle else []
-
-    local = {"tools": "images/tools", "constraints": "constraints", "patches": "patches"}
-
-    def image(name, contexts, *arguments, directory=None):
-        """Builds `images/name`; contexts are images that were built before, or directories."""
-        source = os.path.join(REPO, "images", directory or name)
-        with open(os.path.join(source, "Dockerfile")) as f:
-            rewritten = inputs.for_buildah(f.read())
-        target = os.path.join(place, name + ".Dockerfile")
-        write(target, rewritten)
-        named = []
-        for context in ["tools", *contexts]:
-            what, _, of = context.partition("=")
-            where = os.path.join(REPO, local[what]) if what in local \
-                else "docker-image://localhost/" + (of or what)
-            named += ["--build-context", "%s=%s" % (what, where)]
-        # An OCI config has no place for ONBUILD.
-        steps[name] = tool.build("--format", "docker", "-t", "localhost/" + name, "-f", target,
-                                 *named, *arguments, source)
-
-    def default(name):
-        """The default of a variable of the bake file."""
-        with open(os.path.join(REPO, "docker-bake.hcl")) as f:
-            found = re.search(r'variable "%s" \{\s*default\s*= "([^"]*)"' % name, f.read())
-        return "%s=%s" % (name, found.group(1))
-
-    series = ["--build-arg", default("SERIES")]
-    image("fleet-base", ["rootfs=base"], "--build-arg", default("DPKG_EXCLUDE"), *lent,
-          directory="base")
-    image("python-base", ["base=fleet-base"], *lent)
-    image("series", ["python-base", "constraints"], "--target", "series", *series,
-          directory="openstack-venv-builder")
-    image("openstack-venv-builder", ["python-base", "constraints"], *series, *lent)
-    image("openstack-python-runtime", ["base=python-base"], directory="openstack-runtime")
-    for service in SERVICES:
-        policies = [x for n in ("SLIM", "BYTECODE", "DEFER_GC") for x in ("--build-arg", default(n))]
-        image(service, ["openstack-venv-builder", "openstack-python-runtime", "series", "patches",
-                        "base=fleet-base"],
-              "--build-arg", "PROJECT=" + service, *series, *policies, *lent)
-    for service in SERVICES:
-        steps["push " + service] = tool.push("localhost/" + service,
-                                             os.path.join(place, service + ".tar"))
-    return steps
 
 
 def warm(options, area):
