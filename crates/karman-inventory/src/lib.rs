@@ -48,7 +48,7 @@ pub mod unit;
 
 pub use model::{
     Distribution, ElfFacts, ElfKind, Entry, EntryPoint, Inventory, Kind, Layer, Origin, Package,
-    Role, Stage, Step, StepKind, System, Upstream, User, VERSION,
+    Policy, Role, Stage, Step, StepKind, System, Upstream, User, VERSION,
 };
 pub use survey::Survey;
 pub use take::{NoSources, Sources, take};

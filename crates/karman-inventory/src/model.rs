@@ -6,7 +6,7 @@ use karman_oci::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The version of the form; a stored inventory of another one is made again.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What is in an image and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -183,6 +183,20 @@ pub struct Distribution {
     /// Its entry points, in the order of the file.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub entry_points: Vec<EntryPoint>,
+    /// What policies of the build did to it, in the order of the file.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub policies: Vec<Policy>,
+}
+
+/// What one policy of the build did to a distribution: a line of `POLICIES` beside its `RECORD`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its name, such as `slim:tests` or `bytecode:unchecked-hash`.
+    pub name: String,
+    /// How many files it took out, wrote or linked.
+    pub files: u64,
+    /// Bytes of these files.
+    pub bytes: u64,
 }
 
 /// An entry point of a distribution.

@@ -149,6 +149,15 @@ fn a_slim_environment_has_a_true_record() {
     assert!(venv.has("demo/kept/tests/data.json"), "what a kept module may read stays");
     assert!(said.contains("demo/kept/__init__.py imports demo.kept.tests"), "{said}");
     assert_eq!(venv.lies("demo"), Vec::<String>::new());
+    let policies = std::fs::read_to_string(venv.site().join("demo-1.0.dist-info/POLICIES"));
+    let policies = policies.expect("what the policies did");
+    let told: Vec<&str> = policies.lines().map(|l| l.split(' ').next().unwrap_or("")).collect();
+    let wanted = ["bytecode:unchecked-hash", "slim:always", "slim:locales", "slim:sources"];
+    assert_eq!(told[..4], wanted);
+    assert!(
+        policies.contains("\nslim:locales 1 5\nslim:sources 1 11\nslim:stubs 1 7\n"),
+        "{policies}"
+    );
     let tag = venv.python.replace("python", "cpython-").replace('.', "");
     let compiled = format!("demo/__pycache__/__init__.{tag}.pyc");
     let record = venv.record("demo");
@@ -169,6 +178,7 @@ fn the_same_environment_gives_the_same_bytes() {
     std::fs::remove_dir_all(venv.dir.path().join("cache")).expect("the cache goes");
     venv.finish(&settings);
     assert_eq!(venv.record("demo"), first);
+    assert!(first.contains("demo-1.0.dist-info/POLICIES,sha256="), "{first}");
 }
 
 #[test]

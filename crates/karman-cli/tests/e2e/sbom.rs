@@ -12,6 +12,7 @@ pub(crate) const TESTS: Tests = &[
     ("bills_name_packages_distributions_and_stages", bills_name_everything),
     ("cyclonedx_validates", cyclonedx_validates),
     ("spdx_validates", spdx_validates),
+    ("bills_tell_what_policies_did", bills_tell_policies),
 ];
 
 const DOCKERFILE: &str = "\
@@ -48,6 +49,8 @@ fn place(lab: &Lab) -> Result<Place, Skip> {
         let info = format!("ctx/venv/lib/python3.13/site-packages/{name}-1.dist-info");
         let metadata = format!("Metadata-Version: 2.4\nName: {name}\nVersion: 1\n{more}");
         place.write(&format!("{info}/METADATA"), metadata);
+        place
+            .write(&format!("{info}/POLICIES"), "slim:tests 2 300\nbytecode:unchecked-hash 1 50\n");
         place.write(&format!("{info}/RECORD"), format!("{name}-1.dist-info/METADATA,,\n"));
     }
     place.write("ctx/Dockerfile", DOCKERFILE);
@@ -88,6 +91,33 @@ fn bills_name_everything(lab: &Lab) -> Tested {
     };
     assert_eq!(on(purls[0]), serde_json::json!([purls[1]]));
     assert_eq!(on(purls[2]), serde_json::json!([purls[3]]));
+    Ok(())
+}
+
+fn bills_tell_policies(lab: &Lab) -> Tested {
+    let place = place(lab)?;
+    let cyclonedx = bill(&place, "cyclonedx");
+    let properties = |of: &Value| -> Vec<(String, String)> {
+        let all = of["properties"].as_array().cloned().unwrap_or_default();
+        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+        let all = all.iter().map(|p| (text(&p["name"]), text(&p["value"])));
+        all.filter(|(name, _)| name.starts_with("karman:policy:")).collect()
+    };
+    let pairs = |bytecode: &str, tests: &str| {
+        [("karman:policy:bytecode:unchecked-hash", bytecode), ("karman:policy:slim:tests", tests)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    let whole = properties(&cyclonedx["metadata"]["component"]);
+    assert_eq!(whole, pairs("2 files, 100 bytes", "4 files, 600 bytes"));
+    let mut one = properties(&cyclonedx["components"][2]);
+    one.sort();
+    assert_eq!(one, pairs("1 files, 50 bytes", "2 files, 300 bytes"));
+    assert_eq!(properties(&cyclonedx["components"][0]), [], "a Debian package");
+    let spdx = bill(&place, "spdx");
+    let comment = |n: usize| spdx["packages"][n]["annotations"][0]["comment"].as_str();
+    let told = "policies of the build: bytecode:unchecked-hash: 2 files, 100 bytes; slim:tests: 4 files, 600 bytes";
+    assert_eq!(comment(0), Some(told));
+    assert_eq!(comment(1), None, "a Debian package");
     Ok(())
 }
 

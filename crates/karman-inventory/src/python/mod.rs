@@ -2,6 +2,7 @@
 //! specifications) and the older `*.egg-info`.
 
 mod metadata;
+mod policies;
 mod record;
 
 use crate::claim::{Claims, Expected};
@@ -14,6 +15,8 @@ use crate::tree::{Node, TreeError};
 const MAX_METADATA: usize = 4 << 20;
 /// The largest list of files read: the largest distributions have about 50,000 files.
 const MAX_RECORD: usize = 32 << 20;
+/// The largest list of policies read: there are a dozen, a line each.
+const MAX_POLICIES: usize = 64 << 10;
 
 /// Reads all distributions; claims their paths.
 pub(crate) fn read(
@@ -57,6 +60,8 @@ fn distribution(
     let installer = access.read(&format!("{dir}/INSTALLER"), MAX_METADATA)?.unwrap_or_default();
     let installer = String::from_utf8_lossy(&installer).trim().to_owned();
     distribution.installer = Some(installer).filter(|i| !i.is_empty());
+    let policies = access.read(&format!("{dir}/POLICIES"), MAX_POLICIES)?.unwrap_or_default();
+    distribution.policies = policies::parse(&policies);
     let owner = claims.get(&file).or_else(|| claims.get(dir)).map(|c| &c.origin);
     if let Some(Origin::Dpkg { package, .. }) = owner {
         distribution.package = Some(package.clone());

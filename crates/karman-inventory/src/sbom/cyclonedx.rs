@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Component, EPOCH, Kind, Subject, components, dependencies, licence, purl, uuid};
+use super::{
+    Component, EPOCH, Kind, Subject, amount, components, dependencies, licence, policies, purl,
+    uuid,
+};
+use crate::model::Policy;
 
 /// The bill as CycloneDX.
 pub fn cyclonedx(subject: &Subject<'_>) -> Value {
@@ -14,6 +18,11 @@ pub fn cyclonedx(subject: &Subject<'_>) -> Value {
         .collect();
     let roots: Vec<String> = all.iter().filter(|c| c.stage.is_none()).map(Component::key).collect();
     graph.insert(0, json!({ "ref": image, "dependsOn": roots }));
+    let mut properties = vec![
+        property("karman:platform", &subject.inventory.platform),
+        property("karman:hashes", "sha256 over the lines `DIGEST PATH` of a component's files"),
+    ];
+    properties.extend(policies(&all).iter().map(policy));
     json!({
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -31,15 +40,21 @@ pub fn cyclonedx(subject: &Subject<'_>) -> Value {
                 "name": subject.name,
                 "version": subject.digest.to_string(),
                 "purl": image,
-                "properties": [
-                    { "name": "karman:platform", "value": subject.inventory.platform },
-                    { "name": "karman:hashes", "value": "sha256 over the lines `DIGEST PATH` of a component's files" },
-                ],
+                "properties": properties,
             },
         },
         "components": all.iter().map(component).collect::<Vec<_>>(),
         "dependencies": graph,
     })
+}
+
+fn property(name: &str, value: &str) -> Value {
+    json!({ "name": name, "value": value })
+}
+
+/// What a policy of the build did, such as `karman:policy:slim:tests`: `12 files, 3456 bytes`.
+fn policy(policy: &Policy) -> Value {
+    property(&format!("karman:policy:{}", policy.name), &amount(policy))
 }
 
 fn component(component: &Component<'_>) -> Value {
@@ -62,13 +77,14 @@ fn component(component: &Component<'_>) -> Value {
     }
     let mut properties = Vec::new();
     if let Some(source) = &component.source {
-        properties.push(json!({ "name": "karman:source-package", "value": source }));
+        properties.push(property("karman:source-package", source));
     }
     if let Some(stage) = component.stage {
         // In the stage, not in the image: what was copied out of it may hold parts of it.
         value["scope"] = json!("excluded");
-        properties.push(json!({ "name": "karman:stage", "value": stage }));
+        properties.push(property("karman:stage", stage));
     }
+    properties.extend(component.policies.iter().map(policy));
     if !properties.is_empty() {
         value["properties"] = Value::Array(properties);
     }

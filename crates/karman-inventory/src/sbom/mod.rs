@@ -4,6 +4,9 @@
 //! whom, and what the stages behind the image gave it: packages of which files were copied and, where programs or
 //! libraries were copied that no package delivered, packages with headers and static libraries, which may be in them.
 //!
+//! What policies of the build did is told of each distribution and summed up for the image: how many files were taken
+//! out, compiled or linked, from the lists that the build left beside the records ([`Policy`]).
+//!
 //! The digest of a component is that of its files in this image: sha256 over lines `DIGEST PATH`, sorted by path. It
 //! changes when a file of it does.
 
@@ -19,7 +22,7 @@ use karman_oci::{Digest, Hasher};
 pub use cyclonedx::cyclonedx;
 pub use spdx::spdx;
 
-use crate::model::{Inventory, Origin, Package};
+use crate::model::{Inventory, Origin, Package, Policy};
 use crate::python::normalized;
 
 /// What a bill is of.
@@ -61,6 +64,8 @@ struct Component<'a> {
     digest: Option<Digest>,
     /// Names of what it depends on, as its own kind writes them.
     depends: Vec<String>,
+    /// What policies of the build did to it.
+    policies: &'a [Policy],
     /// The stage that has it installed while the image has not.
     stage: Option<&'a str>,
 }
@@ -98,6 +103,7 @@ fn components<'a>(subject: &Subject<'a>) -> Vec<Component<'a>> {
             source: None,
             digest: digests.get(&(Kind::Python, distribution.name.as_str())).copied(),
             depends: distribution.requires.iter().filter_map(|r| purl::required(r)).collect(),
+            policies: &distribution.policies,
             stage: None,
         };
         if !all.iter().any(|c: &Component<'_>| c.purl == python.purl) {
@@ -169,8 +175,26 @@ fn debian<'a>(
         source: Some(format!("{} {}", package.source, package.source_version)),
         digest: None,
         depends: package.depends.clone(),
+        policies: &[],
         stage,
     }
+}
+
+/// What each policy did to the whole image, by name.
+fn policies(all: &[Component<'_>]) -> Vec<Policy> {
+    let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for policy in all.iter().flat_map(|c| c.policies) {
+        let (files, bytes) = sums.entry(&policy.name).or_default();
+        *files = files.saturating_add(policy.files);
+        *bytes = bytes.saturating_add(policy.bytes);
+    }
+    let sums = sums.into_iter();
+    sums.map(|(name, (files, bytes))| Policy { name: name.to_owned(), files, bytes }).collect()
+}
+
+/// `12 files, 3456 bytes`.
+fn amount(policy: &Policy) -> String {
+    format!("{} files, {} bytes", policy.files, policy.bytes)
 }
 
 /// For each owner the digest over its files.

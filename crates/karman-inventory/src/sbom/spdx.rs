@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Component, EPOCH, Kind, Subject, components, dependencies, licence, purl, uuid};
+use super::{
+    Component, EPOCH, Kind, Subject, amount, components, dependencies, licence, policies, purl,
+    uuid,
+};
+use crate::model::Policy;
 
 const NONE: &str = "NOASSERTION";
 const IMAGE: &str = "SPDXRef-Image";
@@ -11,8 +15,9 @@ const DOCUMENT: &str = "SPDXRef-DOCUMENT";
 /// The bill as SPDX.
 pub fn spdx(subject: &Subject<'_>) -> Value {
     let all = components(subject);
-    let mut packages = vec![image(subject)];
-    packages.extend(all.iter().map(package));
+    let told = |policies: &[Policy]| annotation(subject, policies);
+    let mut packages = vec![with(image(subject), told(&policies(&all)))];
+    packages.extend(all.iter().map(|c| with(package(c), told(c.policies))));
     let mut relations = vec![relation(DOCUMENT, "DESCRIBES", IMAGE)];
     for component in &all {
         let id = id_of(&component.key());
@@ -34,11 +39,38 @@ pub fn spdx(subject: &Subject<'_>) -> Value {
         "documentNamespace": format!("https://spdx.org/spdxdocs/karman-{}", uuid(&subject.digest)),
         "creationInfo": {
             "created": whole_seconds(created),
-            "creators": [format!("Tool: karman-{}", subject.version)],
+            "creators": [tool(subject)],
         },
         "packages": packages,
         "relationships": relations,
     })
+}
+
+fn tool(subject: &Subject<'_>) -> String {
+    format!("Tool: karman-{}", subject.version)
+}
+
+/// What policies of the build did (clause 12: annotations are comments of who made the document).
+fn annotation(subject: &Subject<'_>, policies: &[Policy]) -> Option<Value> {
+    let lines: Vec<String> =
+        policies.iter().map(|p| format!("{}: {}", p.name, amount(p))).collect();
+    let comment = format!("policies of the build: {}", lines.join("; "));
+    (!lines.is_empty()).then(|| {
+        json!({
+            "annotationDate": whole_seconds(subject.created.unwrap_or(EPOCH)),
+            "annotationType": "OTHER",
+            "annotator": tool(subject),
+            "comment": comment,
+        })
+    })
+}
+
+/// A package with its annotation.
+fn with(mut package: Value, annotation: Option<Value>) -> Value {
+    if let Some(annotation) = annotation {
+        package["annotations"] = json!([annotation]);
+    }
+    package
 }
 
 fn image(subject: &Subject<'_>) -> Value {
