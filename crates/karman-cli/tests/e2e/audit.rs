@@ -60,7 +60,12 @@ fn place(lab: &Lab, build: &str, runtime: &str) -> Result<Place, Skip> {
 /// Builds, audits; gives the findings that fail as `id subject`, and everything.
 fn audit(lab: &Lab, place: &Place, more: &[&str]) -> (Vec<String>, Value) {
     lab.build(place, &[&["-t", "demo"], more, &["ctx"]].concat()).ok();
-    let told = place.run(["audit", "--format", "json", "demo"]);
+    judged(place, &[])
+}
+
+/// Audits what was built.
+fn judged(place: &Place, more: &[&str]) -> (Vec<String>, Value) {
+    let told = place.run([&["audit", "--format", "json", "demo"], more].concat());
     let json: Value = serde_json::from_str(&told.out).expect("JSON");
     let findings = json["images"][0]["findings"].as_array().expect("findings");
     let failed = findings.iter().filter(|f| f["verdict"] == "fail");
@@ -237,6 +242,19 @@ fn a_broken_console_script(lab: &Lab) -> Tested {
     assert!(message.contains("No module named 'no_such_module'"), "{message}");
     let told = place.run(["audit", "--no-run", "demo"]);
     assert_eq!(told.code, 0, "{}", told.out);
+    let command = |name: &str, code: &str| {
+        format!(
+            "[[contract]]\ncommands = [{{ name = \"{name}\", run = [\"/venv/bin/python3\", \"-c\", \"{code}\"] }}]\n"
+        )
+    };
+    let commands = command("holds", "import demo")
+        + &command("does not", "import sys; sys.exit('no manifest')");
+    place.write("commands.toml", format!("fail = [\"contract-command\"]\n{commands}"));
+    let (failed, json) = judged(&place, &["--policy", "commands.toml"]);
+    assert_eq!(failed, ["contract-command does not"]);
+    let findings = json["images"][0]["findings"].as_array().expect("findings");
+    let told = findings.iter().find(|f| f["id"] == "contract-command").expect("a finding");
+    assert_eq!(told["message"], "no manifest (code 1)");
     Ok(())
 }
 

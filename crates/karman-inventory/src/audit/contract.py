@@ -56,6 +56,9 @@ def main():
         for script, error in zip(request["run"], pool.map(run, request["run"])):
             if error:
                 failed("run", script, script, error)
+    for command in request["commands"]:
+        if error := outcome(command["run"], RUN_SECONDS):
+            failed("command", command["subject"], command["run"][0], error)
     end = {"kind": "end", "tag": sys.implementation.cache_tag, "path": [p for p in sys.path if os.path.isdir(p)]}
     print(json.dumps(end), file=answers, flush=True)
 

@@ -1,5 +1,5 @@
-//! What an image promises: users and directories by its inventory; console scripts, entry points and the ABI of modules
-//! by a program that whoever holds the image runs in it ([`plans`], [`Plan::request`], [`judge`]).
+//! What an image promises: users and directories by its inventory; console scripts, entry points, declared commands and the
+//! ABI of modules by a program that whoever holds the image runs in it ([`plans`], [`Plan::request`], [`judge`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::model::{Distribution, Entry, Inventory, Kind};
 /// object a line, to its standard output.
 pub const PROGRAM: &str = include_str!("contract.py");
 
-/// Checks the declared users and directories.
+/// Checks the declared users and directories, and whether something could run the declared commands.
 pub fn declared(inventory: &Inventory, rule: &ContractRule) -> Vec<Finding> {
     let mut found = Vec::new();
     for wanted in &rule.users {
@@ -49,6 +49,11 @@ pub fn declared(inventory: &Inventory, rule: &ContractRule) -> Vec<Finding> {
         differs("owner", wanted.uid.map(|n| n.to_string()), entry.uid.to_string());
         differs("group", wanted.gid.map(|n| n.to_string()), entry.gid.to_string());
     }
+    if environments(inventory).next().is_none() {
+        let message = "there is no virtual environment whose Python would run it";
+        let finding = |name: &String| Finding::new("contract-command", name.clone(), message);
+        found.extend(rule.commands.iter().map(|c| finding(&c.name)));
+    }
     found
 }
 
@@ -66,6 +71,13 @@ pub struct Plan {
 struct Questions {
     scripts: Vec<Question>,
     entry_points: Vec<Question>,
+    run: Vec<String>,
+    commands: Vec<Command>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Command {
+    subject: String,
     run: Vec<String>,
 }
 
@@ -94,19 +106,19 @@ impl Plan {
         serde_json::to_vec(&self.questions)
     }
 
-    /// How much is asked: scripts and entry points to import, scripts to run.
+    /// How much is asked: scripts and entry points to import, scripts and declared commands to run.
     pub fn size(&self) -> (usize, usize, usize) {
-        let Questions { scripts, entry_points, run } = &self.questions;
-        (scripts.len(), entry_points.len(), run.len())
+        let Questions { scripts, entry_points, run, commands } = &self.questions;
+        (scripts.len(), entry_points.len(), run.len() + commands.len())
     }
 }
 
 /// What to ask each Python that has distributions which no Debian package owns. Scripts are run only where their
-/// distribution was asked for by name (`REQUESTED` in its metadata): those are the services.
+/// distribution was asked for by name (`REQUESTED` in its metadata): those are the services. The first Python runs the
+/// declared commands.
 pub fn plans(inventory: &Inventory, rules: &[&ContractRule]) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
-    for distribution in inventory.distributions.iter().filter(|d| d.package.is_none()) {
-        let Some((prefix, python)) = python_of(inventory, distribution) else { continue };
+    for (distribution, prefix, python) in environments(inventory) {
         let at = match plans.iter().position(|p| p.prefix == prefix) {
             Some(at) => at,
             None => {
@@ -118,7 +130,18 @@ pub fn plans(inventory: &Inventory, rules: &[&ContractRule]) -> Vec<Plan> {
         let Plan { prefix, questions, .. } = &mut plans[at];
         ask(inventory, distribution, prefix, rules, questions);
     }
+    if let Some(plan) = plans.first_mut() {
+        let commands = rules.iter().flat_map(|r| &r.commands);
+        let commands = commands.map(|c| Command { subject: c.name.clone(), run: c.run.clone() });
+        plan.questions.commands = commands.collect();
+    }
     plans
+}
+
+/// Distributions that no Debian package owns, with the prefix of their environment and its interpreter.
+fn environments(inventory: &Inventory) -> impl Iterator<Item = (&Distribution, &str, String)> {
+    let own = inventory.distributions.iter().filter(|d| d.package.is_none());
+    own.filter_map(|d| python_of(inventory, d).map(|(prefix, python)| (d, prefix, python)))
 }
 
 fn ask(
@@ -170,6 +193,7 @@ pub fn judge(inventory: &Inventory, plan: &Plan, answer: &[u8], code: i32) -> Ve
                         ("contract-script", format!("`{target}` cannot be imported: {error}"))
                     }
                     "run" => ("contract-run", format!("it cannot be run: {error}")),
+                    "command" => ("contract-command", error),
                     _ => ("contract-entry-point", format!("`{target}` cannot be loaded: {error}")),
                 };
                 found.push(Finding::new(id, subject, message));
@@ -258,7 +282,8 @@ mod tests {
         let policy = super::super::Policy::parse(
             "[[contract]]\ngroups = [\"demo.*\"]\n\
              users = [{ name = \"demo\", uid = 7, gid = 9 }, { name = \"none\" }]\n\
-             directories = [{ path = \"/etc/demo\", mode = \"0750\" }, { path = \"/gone\" }]\n",
+             directories = [{ path = \"/etc/demo\", mode = \"0750\" }, { path = \"/gone\" }]\n\
+             commands = [{ name = \"it answers\", run = [\"demo\", \"--check\"] }]\n",
         );
         policy.expect("valid").contract.remove(0)
     }
@@ -283,7 +308,21 @@ mod tests {
         let rule = rule();
         let plans = plans(&inventory(), &[&rule]);
         assert_eq!(plans.len(), 1);
-        assert_eq!((plans[0].python.as_str(), plans[0].size()), ("/v/bin/python3", (1, 1, 1)));
+        assert_eq!((plans[0].python.as_str(), plans[0].size()), ("/v/bin/python3", (1, 1, 2)));
+        let request = plans[0].request().expect("plain data");
+        let request: serde_json::Value = serde_json::from_slice(&request).expect("JSON");
+        let commands = serde_json::json!([{"subject": "it answers", "run": ["demo", "--check"]}]);
+        assert_eq!(request["commands"], commands);
+    }
+
+    #[test]
+    fn commands_without_an_environment_are_told() {
+        let empty = Survey::read(&MemoryTree::new(), Vec::new()).expect("memory");
+        let empty = take(&MemoryTree::new(), empty, "linux/amd64", &NoSources).expect("memory");
+        let found = declared(&empty, &rule());
+        let found: Vec<_> = found.iter().filter(|f| f.id == "contract-command").collect();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].subject, "it answers");
     }
 
     #[test]
@@ -291,12 +330,16 @@ mod tests {
         let inventory = inventory();
         let plan = plans(&inventory, &[]).remove(0);
         let answer = "{\"kind\":\"failed\",\"check\":\"script\",\"subject\":\"demo\",\"target\":\"demo:main\",\
-                      \"error\":\"E\"}\nnoise\n{\"kind\":\"end\",\"tag\":\"cpython-313\",\
+                      \"error\":\"E\"}\nnoise\n\
+                      {\"kind\":\"failed\",\"check\":\"command\",\"subject\":\"it answers\",\"target\":\"demo\",\
+                      \"error\":\"gone (code 1)\"}\n{\"kind\":\"end\",\"tag\":\"cpython-313\",\
                       \"path\":[\"/usr/lib/python3/dist-packages\",\"/v/lib\"]}\n";
         let found = judge(&inventory, &plan, answer.as_bytes(), 0);
         let ids: Vec<_> = found.iter().map(|f| (f.id, f.subject.as_str())).collect();
         let module = "/usr/lib/python3/dist-packages/m.cpython-312-x86_64-linux-gnu.so";
-        assert_eq!(ids, [("contract-script", "demo"), ("contract-abi", module)]);
+        let wanted = [("contract-script", "demo"), ("contract-command", "it answers")];
+        assert_eq!(ids[..2], wanted);
+        assert_eq!(ids[2..], [("contract-abi", module)]);
         let found = judge(&inventory, &plan, b"", 1);
         assert_eq!(found[0].id, "contract-python");
     }

@@ -80,6 +80,7 @@ pub const CHECKS: &[Check] = &[
     fails("contract-script", "a console script cannot be imported"),
     fails("contract-entry-point", "an entry point cannot be loaded"),
     fails("contract-run", "a console script tells of a broken installation when it is run"),
+    fails("contract-command", "a declared command does not end with 0"),
     fails("contract-python", "the Python of a virtual environment cannot be run"),
     fails(
         "contract-abi",

@@ -18,6 +18,7 @@
 //! groups = ["keystone.*"]         # entry point groups that must load
 //! users = [{ name = "keystone", uid = 42424, gid = 42424, home = "/var/lib/keystone" }]
 //! directories = [{ path = "/etc/keystone", mode = "0755", uid = 42424, gid = 42424 }]
+//! commands = [{ name = "keystone-manage finds its plugins", run = ["keystone-manage", "doctor"] }]
 //! ```
 
 use serde::Deserialize;
@@ -43,6 +44,9 @@ pub enum PolicyError {
     /// A mode that is none.
     #[error("`{0}` is not a mode of the form `0755`")]
     Mode(String),
+    /// A command without a program.
+    #[error("the command `{0}` has nothing to run")]
+    NoProgram(String),
 }
 
 /// A day, as year, month and day.
@@ -124,6 +128,19 @@ pub struct ContractRule {
     /// Directories that must exist.
     #[serde(default)]
     pub directories: Vec<DirectoryRule>,
+    /// Commands that must end with 0.
+    #[serde(default)]
+    pub commands: Vec<CommandRule>,
+}
+
+/// A command that must end with 0, started by the Python of a virtual environment in the image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRule {
+    /// What it shows, for people.
+    pub name: String,
+    /// Program and arguments.
+    pub run: Vec<String>,
 }
 
 /// A user that must exist.
@@ -196,6 +213,10 @@ impl Policy {
             if u32::from_str_radix(mode, 8).is_err() {
                 return Err(PolicyError::Mode(mode.clone()));
             }
+        }
+        let mut commands = policy.contract.iter().flat_map(|c| &c.commands);
+        if let Some(command) = commands.find(|c| c.run.is_empty()) {
+            return Err(PolicyError::NoProgram(command.name.clone()));
         }
         Ok(policy)
     }
