@@ -78,7 +78,7 @@ variable "CONSTRAINTS" {
 
 variable "PATCHES" {
   default     = "patches"
-  description = "Directory with patches, one directory for each project"
+  description = "Directory with patches of a site beside the fleet's own, one directory for each project"
 }
 
 variable "IMAGE_BASE" {
@@ -184,6 +184,7 @@ target "service" {
   context  = "images/${name}"
   contexts = {
     series                   = "target:series"
+    fleet-patches            = "patches"
     patches                  = PATCHES
     base                     = IMAGE_BASE
     python-base              = "target:python-base"

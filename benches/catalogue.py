@@ -8,7 +8,8 @@ from harness import REPO, run
 
 # Where buildah's RUN steps find the certificates of SSL_CERT_FILE; Karman lends them by itself.
 CA_INSIDE = "/run/bench-ca.pem"
-LOCAL = {"tools": "images/tools", "constraints": "constraints", "patches": "patches"}
+LOCAL = {"tools": "images/tools", "constraints": "constraints", "patches": "patches",
+         "fleet-patches": "patches"}
 
 
 def default(name):
@@ -78,7 +79,7 @@ class Catalogue:
     def service(self, service):
         policies = [x for n in ("SLIM", "BYTECODE", "DEFER_GC") for x in ("--build-arg", self.value(n))]
         self.image(service, ["openstack-venv-builder", "openstack-python-runtime", "series", "patches",
-                             "base=fleet-base"],
+                             "fleet-patches", "base=fleet-base"],
                    "--build-arg", "PROJECT=" + service, *self.series, *policies, *self.lent)
 
     def push(self, service, name=None):

@@ -15,7 +15,7 @@ target "site-base" {
   contexts = { base = "target:base" }
 }
 
-# Our patches instead of the fleet's.
+# Our patches beside the fleet's.
 variable "PATCHES" {
   default = "examples/site/patches"
 }

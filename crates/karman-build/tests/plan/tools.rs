@@ -88,13 +88,18 @@ impl Venv {
         String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
-    /// Runs `venv-patch` with one patch of `demo`; what it said, and whether it ended well.
+    /// Runs `venv-patch` with one patch of `demo`, the fleet's and the site's directory being one; what it said, and whether
+    /// it ended well.
     fn patch(&self, text: &str) -> (bool, String) {
         let patches = self.dir.path().join("patches");
         self.write(&patches.join("Demo/0001-fix.patch"), text);
+        self.patch_by(&patches, &patches)
+    }
+
+    fn patch_by(&self, fleet: &Path, site: &Path) -> (bool, String) {
         let pins = self.dir.path().join("constraints.txt");
         self.write(&pins, "demo===1.0\n");
-        let done = self.tool("venv-patch", &[&patches, &pins], &[("SERIES", "2026.1")]);
+        let done = self.tool("venv-patch", &[fleet, site, &pins], &[("SERIES", "2026.1")]);
         let said = [done.stdout, done.stderr].concat();
         (done.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
@@ -298,6 +303,27 @@ fn a_patch_that_does_not_apply_is_named_with_its_hunk() {
     assert!(said.contains(named), "{said}");
     let (applied, said) = venv.patch(&PATCH.replace("/demo/", "/elsewhere/"));
     assert!(!applied && said.contains("changes nothing that is installed"), "{said}");
+}
+
+#[test]
+fn a_site_adds_patches_and_replaces_those_of_the_same_name() {
+    const NAME: &str = "a_site_adds_patches_and_replaces_those_of_the_same_name";
+    let Some(venv) = Venv::new(NAME) else { return };
+    venv.distribution("demo", &[("demo/code.py", "a = 1\nb = 1\n")]);
+    let [fleet, site] = ["fleet", "site"].map(|name| venv.dir.path().join(name));
+    let change = |from: &str, to: &str| {
+        format!("--- a/demo/code.py\n+++ b/demo/code.py\n@@ -1,2 +1,2 @@\n-{from}\n+{to}\n b = 1\n")
+    };
+    venv.write(&fleet.join("demo/0001-a.patch"), &change("a = 1", "a = 2"));
+    venv.write(&fleet.join("demo/2026.1/0002-a.patch"), "not to be read");
+    venv.write(&fleet.join("demo/2025.2/0001-a.patch"), "of another series");
+    venv.write(&fleet.join("other/0001-a.patch"), "of what this series has not");
+    venv.write(&site.join("demo/2026.1/0002-a.patch"), &change("a = 3", "a = 4"));
+    venv.write(&site.join("demo/0003-a.patch"), &change("a = 2", "a = 3"));
+    let (applied, said) = venv.patch_by(&fleet, &site);
+    assert!(applied, "{said}");
+    let code = std::fs::read_to_string(venv.site().join("demo/code.py")).expect("code");
+    assert_eq!(code, "a = 4\nb = 1\n", "{said}");
 }
 
 #[test]
