@@ -36,3 +36,11 @@ target "nova" {
 target "placement" {
   args = { EXTRA_PYTHON = "osprofiler" }
 }
+
+# Magnum with helm, under Magnum's name: build this one, and `magnum` is built for it and not kept.
+target "magnum-with-helm" {
+  context  = "examples/site/magnum"
+  contexts = { magnum = "target:magnum" }
+  tags     = ["${PREFIX}magnum:${TAG}"]
+  output   = [OUTPUT]
+}
