@@ -1,5 +1,5 @@
-//! What skopeo, podman, buildah, umoci and docker write is read here, and what is written here is read by them.
-//! (`outputs` has more of the second.)
+//! What skopeo, podman, buildah and umoci write is read here, and what is written here is read by them.
+//! (`outputs` has more of the second, `docker` what concerns docker.)
 
 use std::fs;
 use std::path::Path;
@@ -15,22 +15,23 @@ pub(crate) const TESTS: Tests = &[
     ("what_podman_saves_is_loaded", what_podman_saves),
     ("what_buildah_pushes_is_built_on", what_buildah_pushes),
     ("what_umoci_changes_is_built_on", what_umoci_changes),
-    ("docker_loads_and_saves", docker_loads_and_saves),
     ("compressed_archives_and_streams_are_loaded", compressed_archives_and_streams),
     ("every_output_is_read_by_others", every_output_is_read_by_others),
     ("what_is_no_image_is_told", what_is_no_image_is_told),
 ];
 
-const DOCKERFILE: &str = "\
+/// The image of these tests, and its name.
+pub(crate) const DOCKERFILE: &str = "\
 FROM busybox
 RUN mkdir /data && echo one > /data/file && ln /data/file /data/hard
 RUN rm /data/hard && ln -s file /data/soft
 ENV GREETING=hello
 CMD [\"cat\", \"/data/soft\"]
 ";
+pub(crate) const NAME: &str = "demo.example/demo:1";
 
 /// A place with the image in an OCI archive, an OCI layout and a docker archive.
-fn place(lab: &Lab) -> Result<Place, Skip> {
+pub(crate) fn place(lab: &Lab) -> Result<Place, Skip> {
     let place = lab.place()?;
     place.write("ctx/Dockerfile", DOCKERFILE);
     let outputs =
@@ -50,7 +51,7 @@ fn diff_ids(place: &Place, name: &str) -> serde_json::Value {
 
 /// Loads an archive or a directory into an empty store; it must hold the image, whatever its name.
 #[track_caller]
-fn loads(lab: &Lab, from: &Place, what: &str, name: &str) -> Result<(), Skip> {
+pub(crate) fn loads(lab: &Lab, from: &Place, what: &str, name: &str) -> Result<(), Skip> {
     let to = lab.place()?;
     let path = from.work().join(what).display().to_string();
     let told = to.run(["load", "-q", "--tag", name, "--input", &path]).ok();
@@ -145,8 +146,27 @@ fn what_buildah_pushes(lab: &Lab) -> Tested {
     let buildah = need("buildah")?;
     let place = place(lab)?;
     contained(&place, &buildah, &["pull", "-q", "oci-archive:oci.tar"])?;
-    contained(&place, &buildah, &["push", "-q", "demo.example/demo:1", "oci:pushed:1"])?;
-    loads(lab, &place, "pushed", "named:1")
+    for (kind, dest, name) in [
+        ("oci:", "pushed", "named:1"),
+        ("oci-archive:", "pushed.tar", "named:1"),
+        ("docker-archive:", "pushed-docker.tar", NAME),
+        ("dir:", "pushed-flat", "named:1"),
+    ] {
+        let tag = if kind.starts_with("docker") { ":demo.example/demo:1" } else { "" };
+        contained(&place, &buildah, &["push", "-q", NAME, &format!("{kind}{dest}{tag}")])?;
+        loads(lab, &place, dest, name)?;
+    }
+    // A container that buildah changed, in both forms of its manifest.
+    let container = contained(&place, &buildah, &["from", NAME])?;
+    contained(&place, &buildah, &["config", "--env", "GREETING=other", container.trim()])?;
+    for format in ["oci", "docker"] {
+        let dest = format!("oci-archive:changed-{format}.tar:1");
+        contained(&place, &buildah, &["commit", "-q", "-f", format, container.trim(), &dest])?;
+        let from = format!("changed=oci-layout://changed-{format}.tar:1");
+        place.write("next/Dockerfile", "FROM changed\nRUN test \"$GREETING\" = other\n");
+        lab.build(&place, &["--build-context", &from, "next"]).ok();
+    }
+    Ok(())
 }
 
 fn what_umoci_changes(lab: &Lab) -> Tested {
@@ -161,23 +181,21 @@ fn what_umoci_changes(lab: &Lab) -> Tested {
         "FROM changed\nRUN test \"$(cat /added) $GREETING\" = 'by umoci other'\n",
     );
     lab.build(&place, &["--build-context", "changed=oci-layout://layout:2", "ctx"]).ok();
-    Ok(())
-}
-
-fn docker_loads_and_saves(lab: &Lab) -> Tested {
-    let docker = need("docker")?;
-    let place = place(lab)?;
-    let told = tool_tells(&place, &docker, &["info"]);
-    if told.code != 0 {
-        let line = told.err.lines().last().unwrap_or_default().to_owned();
-        return Err(Skip::because(format!("no docker daemon answers: {line}")));
+    if need_root().is_err() {
+        return Ok(());
     }
-    for archive in ["oci.tar", "docker.tar"] {
-        tool(&place, &docker, &["load", "-q", "-i", archive]);
-        tool(&place, &docker, &["save", "-o", "saved.tar", "demo.example/demo:1"]);
-        loads(lab, &place, "saved.tar", "demo.example/demo:1")?;
-        tool(&place, &docker, &["rmi", "-f", "demo.example/demo:1"]);
-    }
+    // A layer that umoci made of an unpacked image: a file is new, one gone, one another.
+    tool(&place, &umoci, &["unpack", "--image", "layout:2", "bundle"]);
+    let root = place.work().join("bundle/rootfs");
+    fs::write(root.join("data/file"), "two\n").expect("written");
+    fs::write(root.join("data/new"), "new\n").expect("written");
+    fs::remove_file(root.join("added")).expect("removed");
+    tool(&place, &umoci, &["repack", "--image", "layout:3", "bundle"]);
+    place.write(
+        "ctx/Dockerfile",
+        "FROM changed\nRUN test \"$(cat /data/soft /data/new)\" = \"$(printf 'two\\nnew')\" && test ! -e /added\n",
+    );
+    lab.build(&place, &["--build-context", "changed=oci-layout://layout:3", "ctx"]).ok();
     Ok(())
 }
 
@@ -209,7 +227,7 @@ fn every_output_is_read_by_others(lab: &Lab) -> Tested {
     need_root()?;
     let (skopeo, podman, umoci) = (need("skopeo")?, need("podman")?, need("umoci")?);
     let place = place(lab)?;
-    for compression in ["gzip", "zstd", "uncompressed"] {
+    for compression in ["gzip", "estargz", "zstd", "uncompressed"] {
         let more = format!("compression={compression},force-compression=true");
         let outputs = [
             format!("type=oci,dest={compression}.tar,{more}"),

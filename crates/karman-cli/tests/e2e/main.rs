@@ -16,6 +16,7 @@
 //! | `full_disk` | disks that fill up |
 //! | `outputs` | every output, read by other tools |
 //! | `interop` | what other programs write is read |
+//! | `docker` | a real docker daemon loads, pulls, saves and pushes |
 //! | `registry` | pulls from a real registry |
 //! | `push` | pushes to it, and accounts |
 //! | `registries` | TLS, client certificates, tokens, helpers, mirrors, rules of other programs |
@@ -43,6 +44,7 @@ mod audit;
 mod cases;
 mod commands;
 mod crash;
+mod docker;
 mod emulation;
 mod faults;
 mod faulty;
@@ -96,6 +98,7 @@ const MODULES: &[(&str, Tests)] = &[
     ("full_disk", full_disk::TESTS),
     ("outputs", outputs::TESTS),
     ("interop", interop::TESTS),
+    ("docker", docker::TESTS),
     ("registry", registry::TESTS),
     ("push", push::TESTS),
     ("registries", registries::TESTS),

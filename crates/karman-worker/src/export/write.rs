@@ -11,12 +11,14 @@ use karman_exporter::export::{
     write_layout,
 };
 use karman_exporter::unpack::Ownership;
+use karman_oci::Manifest;
 use karman_sys::fs::Dir;
 use karman_sys::program::Program;
 
 use super::Prepared;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
+use crate::images::read_document;
 use crate::layers::{Windows, windows_of};
 use crate::solve::Scene;
 use crate::sources::discard_damaged;
@@ -99,9 +101,22 @@ fn load(scene: &Scene<'_>, images: &[Named<'_>], loader: Loader) -> Result<(), S
         let told = String::from_utf8_lossy(&output.stderr);
         let told = told.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason");
         let message = format!("`{name} load` failed: {}", told.trim());
-        return Err(SolveError::new(Cause::Host, message));
+        let error = SolveError::new(Cause::Host, message);
+        return Err(match loader == Loader::Docker && has_zstd(scene.engine, images) {
+            true => error.with_hint(
+                "docker before version 23 does not read zstd: say `compression=gzip,force-compression=true`",
+            ),
+            false => error,
+        });
     }
     written.unwrap_or(Ok(())).or_fail(Cause::Engine, &format!("write to `{name} load`"))
+}
+
+/// Whether some layer is in zstd; what cannot be read is not.
+fn has_zstd(engine: &Engine, images: &[Named<'_>]) -> bool {
+    let manifest = |image: &Named<'_>| read_document::<Manifest>(engine.store(), &image.top.digest);
+    let layers = images.iter().filter_map(|image| manifest(image).ok()).flat_map(|m| m.layers);
+    layers.into_iter().any(|layer| layer.media_type.ends_with("zstd"))
 }
 
 fn files(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveError> {
