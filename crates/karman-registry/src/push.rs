@@ -101,6 +101,37 @@ impl Registry {
         }
     }
 
+    /// Brings a blob into the repository of `reference` without its bytes: where it is there already, or can be mounted from one
+    /// of `others`. `None` where its bytes must be sent; an upload that the registry opened is in `log` then, for
+    /// [`Registry::push_blob`]. Idempotent.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached or denies access.
+    pub fn mount_blob(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        others: &[String],
+        log: &dyn UploadLog,
+    ) -> Result<Option<Pushed>, RegistryError> {
+        let endpoint = self.registry_of(reference)?;
+        if self.has_blob(&endpoint, reference, &blob.digest)? {
+            log.ended();
+            return Ok(Some(Pushed::Existed));
+        }
+        for other in others.iter().filter(|other| **other != endpoint.repository) {
+            match self.begin(&endpoint, reference, Some((&blob.digest, other)))? {
+                Begun::Mounted => return Ok(Some(Pushed::Mounted)),
+                Begun::At(location) => {
+                    log.note(&location);
+                    return Ok(None);
+                }
+                Begun::Refused => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// Puts a manifest or an index under the tag of `reference`, or under its digest where `reference`
     /// has no tag. Everything it refers to must be there. Idempotent.
     ///

@@ -153,6 +153,7 @@ impl Engine {
                 continue;
             }
             let doing = "compare the layers";
+            crate::transfer::bring(self, one)?;
             let first = self.store().open_blob(&one.digest).map_err(store_error)?;
             let second = other_engine.store().open_blob(&two.digest).map_err(store_error)?;
             let found = compare_layers(first, second).or_fail(Cause::Engine, doing)?;

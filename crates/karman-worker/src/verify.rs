@@ -16,6 +16,7 @@ use crate::error::{OrFail as _, chain as error_chain, store as store_error};
 use crate::export::is_as_shipped;
 use crate::images::LocalImage;
 use crate::solve::locked;
+use crate::transfer::is_elsewhere;
 
 /// One thing that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,7 +200,8 @@ impl Engine {
             Err(error) => return Ok(Some(error_chain(&error))),
         };
         for descriptor in all {
-            if !store.contains(&descriptor.digest).map_err(store_error)? {
+            let digest = &descriptor.digest;
+            if !store.contains(digest).map_err(store_error)? && !is_elsewhere(store, digest)? {
                 return Ok(Some(format!("it lacks the blob {}", descriptor.digest)));
             }
         }

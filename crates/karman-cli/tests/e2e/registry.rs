@@ -10,10 +10,12 @@ use karman_testing::{Place, Skip, Tested};
 use crate::Tests;
 use crate::lab::{Lab, need, tool, wait_for};
 use crate::layout::{self, Layout};
+use crate::proxy::{Asked, Proxy};
 use crate::server::free_port;
 
 pub(crate) const TESTS: Tests = &[
     ("a_base_image_is_pulled_and_kept", a_base_image_is_pulled_and_kept),
+    ("a_base_that_no_step_reads_stays_where_it_is", a_base_that_no_step_reads_stays),
     ("an_image_is_a_context", an_image_is_a_context),
     ("a_digest_pins_what_is_pulled", a_digest_pins_what_is_pulled),
     ("a_digest_may_pin_an_index", a_digest_may_pin_an_index),
@@ -127,6 +129,39 @@ fn a_base_image_is_pulled_and_kept(lab: &Lab) -> Tested {
     let layers = |name: &str| Layout::open(&place.work().join(name)).manifest["layers"].clone();
     assert_eq!(layers("local-out"), layers("pulled-out"));
     assert_eq!(lab.digest(&place, &["--no-cache", "ctx"]), pulled);
+    Ok(())
+}
+
+fn a_base_that_no_step_reads_stays(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let registry = Registry::start(lab, &place, false)?;
+    let proxy = Proxy::start(registry.port, |_| None);
+    let fetched = || {
+        let is_blob = |a: &&Asked| a.method == "GET" && a.target.contains("/blobs/sha256:");
+        proxy.seen().iter().filter(is_blob).count()
+    };
+    let name = |tag: &str| format!("127.0.0.1:{}/{tag}", proxy.port);
+    let text = format!("FROM {}\nLABEL a=b\nCOPY --link own /own\n", name("base:1"));
+    place.write("ctx/Dockerfile", &text);
+    place.write("ctx/own", "ours\n");
+    lab.build(&place, &["--push", "-t", &name("app:1"), "ctx"]).ok();
+    assert_eq!(fetched(), 1, "the config alone: {:?}", proxy.seen());
+    assert!(proxy.sent() < 50_000, "{} bytes", proxy.sent());
+    let other = lab.place()?;
+    other.run(["pull", &name("app:1")]).ok();
+    assert_eq!(other.run(["run", &name("app:1"), "--", "cat", "/own"]).ok().out, "ours\n");
+    // As an archive it needs the blob, and files are made of nothing of it.
+    let before = fetched();
+    lab.build(&place, &["-o", "type=oci,dest=out,tar=false", "ctx"]).ok();
+    assert_eq!(fetched() - before, 1);
+    let made = fs::read_dir(place.store().join("snapshots")).expect("snapshots").count();
+    assert_eq!(made, 1, "the layer of `own`");
+    let layers = Layout::open(&place.work().join("out")).layers().len();
+    assert_eq!(layers, Layout::open(&lab.base_dir()).layers().len() + 1);
+    // Who reads files gets them.
+    lab.build(&place, &["-o", "files", "ctx"]).ok();
+    assert!(place.work().join("files/etc/passwd").exists());
+    assert_eq!(fetched() - before, 1);
     Ok(())
 }
 

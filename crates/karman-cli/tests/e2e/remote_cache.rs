@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use crate::Tests;
 use crate::lab::{Lab, need, tool};
+use crate::layout::Layout;
+use crate::proxy::{Asked, Proxy};
 use crate::registry::{Registry, flip};
 
 pub(crate) const TESTS: Tests = &[
@@ -18,6 +20,8 @@ pub(crate) const TESTS: Tests = &[
     ("a_cache_that_is_rubbish_is_told_and_passed_over", rubbish_is_passed_over),
     ("a_layer_that_is_damaged_is_made_again", a_layer_that_is_damaged_is_made_again),
     ("a_warm_store_passes_its_cache_on", a_warm_store_passes_its_cache_on),
+    ("a_push_fetches_nothing_that_the_registry_has", a_push_fetches_nothing_that_is_there),
+    ("a_push_of_layers_that_are_gone_makes_them", a_push_of_layers_that_are_gone_makes_them),
     ("bake_reads_and_writes_caches", bake_reads_and_writes_caches),
     ("a_cache_that_cannot_be_written", a_cache_that_cannot_be_written),
 ];
@@ -229,6 +233,80 @@ fn a_warm_store_passes_its_cache_on(lab: &Lab) -> Tested {
     third.write("ctx/src/b", "changed\n");
     let (_, steps, log) = last_of(lab, &third, &[&format!("{from}2")]);
     assert_eq!(steps, ["ran-compile", "ran-last"], "{log}");
+    Ok(())
+}
+
+/// Blobs of which the bytes were asked for, and blobs that were mounted.
+fn moved(proxy: &Proxy) -> (usize, usize) {
+    let seen = proxy.seen();
+    let fetched = |a: &&Asked| a.method == "GET" && a.target.contains("/blobs/sha256:");
+    let mounted = |a: &&Asked| a.method == "POST" && a.target.contains("mount=");
+    (seen.iter().filter(fetched).count(), seen.iter().filter(mounted).count())
+}
+
+fn a_push_fetches_nothing_that_is_there(lab: &Lab) -> Tested {
+    let first = scene(lab, "one")?;
+    let registry = Registry::start(lab, &first, false)?;
+    let cache = |port: u16, tag: &str| format!("127.0.0.1:{port}/app:{tag}");
+    let to = format!("--cache-to=type=registry,ref={},mode=max", cache(registry.port, "cache"));
+    let digest = lab.digest(&first, &[&to, "ctx"]);
+    let second = scene(lab, "one")?;
+    let proxy = Proxy::start(registry.port, |_| None);
+    let from = format!("--cache-from={}", cache(proxy.port, "cache"));
+    let other = format!("127.0.0.1:{}/other:1", proxy.port);
+    let copy = format!("127.0.0.1:{}/copy:cache", proxy.port);
+    let to = format!("--cache-to=type=registry,ref={copy},mode=max");
+    assert_eq!(lab.digest(&second, &[&from, &to, "--push", "-t", &other, "ctx"]), digest);
+    // Of all blobs the config of the cache alone is fetched. Mounted: three layers of the image, five and the config of the cache.
+    assert_eq!(moved(&proxy), (1, 9), "{:?}", proxy.seen());
+    assert!(proxy.sent() < 100_000, "{} bytes", proxy.sent());
+    let pulled = lab.place()?;
+    pulled.run(["pull", &other]).ok();
+    assert_eq!(pulled.run(["run", &other, "--", "cat", "/last"]).ok().out, "source\nt\none\n");
+    // The image is in the own store too: its layers come when something wants them.
+    second.run(["cache", "verify"]).ok();
+    second.run(["image", "tag", &other, "mine"]).ok();
+    let third = format!("127.0.0.1:{}/third:1", proxy.port);
+    second.run(["image", "tag", &other, &third]).ok();
+    second.run(["push", &third]).ok();
+    assert_eq!(moved(&proxy).0 - moved_by_pull(&pulled, &other), 1);
+    assert_eq!(second.run(["run", "mine", "--", "cat", "/last"]).ok().out, "source\nt\none\n");
+    second.write("next/Dockerfile", "FROM mine\nRUN cat /last\n");
+    second.run(["build", "next"]).ok();
+    // To another registry the bytes must go.
+    let fourth = scene(lab, "one")?;
+    let elsewhere = Registry::empty(&fourth, "", "")?;
+    let there = format!("127.0.0.1:{}/app:1", elsewhere.port);
+    assert_eq!(lab.digest(&fourth, &[&from, "--push", "-t", &there, "ctx"]), digest);
+    pulled.run(["pull", &there]).ok();
+    Ok(())
+}
+
+/// The blobs that a pull of an image fetches.
+fn moved_by_pull(place: &Place, name: &str) -> usize {
+    let told: Value =
+        serde_json::from_str(&place.run(["image", "inspect", name]).ok().out).expect("JSON");
+    1 + told["platforms"][0]["manifest"]["layers"].as_array().map_or(0, Vec::len)
+}
+
+fn a_push_of_layers_that_are_gone_makes_them(lab: &Lab) -> Tested {
+    let first = scene(lab, "one")?;
+    let registry = Registry::start(lab, &first, false)?;
+    let reference = format!("127.0.0.1:{}/app:cache", registry.port);
+    let to = format!("--cache-to=type=registry,ref={reference}");
+    lab.build(&first, &[&to, "-o", "type=oci,dest=out,tar=false", "ctx"]).ok();
+    let image = Layout::open(&first.work().join("out"));
+    let last = image.manifest["layers"][2]["digest"].as_str().expect("a digest");
+    fs::remove_file(registry.blob(last)).expect("removed");
+    let second = scene(lab, "one")?;
+    let other = format!("127.0.0.1:{}/other:1", registry.port);
+    let from = format!("--cache-from={reference}");
+    let log = lab.build(&second, &[&from, "--push", "-t", &other, "ctx"]).ok().err;
+    assert!(log.contains("is no longer used: layers of it cannot be had"), "{log}");
+    assert_eq!(ran(&log), STEPS);
+    let third = lab.place()?;
+    third.run(["pull", &other]).ok();
+    assert_eq!(third.run(["run", &other, "--", "cat", "/last"]).ok().out, "source\nt\none\n");
     Ok(())
 }
 

@@ -11,10 +11,11 @@ mod shipped;
 mod write;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use karman_control::{
     Annotation, AnnotationScope, CachePlace, Cause, Event, Export, ImageResult, Layering,
-    OutputKind, SolveError, SolveRequest, SolveResponse, TargetResult, VertexStatus,
+    OutputKind, Push, SolveError, SolveRequest, SolveResponse, TargetResult, VertexStatus,
 };
 use karman_exporter::image::{ImageLayer, ImageOptions, StoredImage, assemble, assemble_index};
 use karman_llb::VertexDigest;
@@ -30,7 +31,7 @@ use crate::cache::Chain;
 use crate::error::OrFail as _;
 use crate::exec::StepEvents;
 use crate::layering::{Cuts, Steps, Wanted, remember_steps};
-use crate::remote::{Link, inline_config};
+use crate::remote::{Link, RemoteLayer, inline_config};
 use crate::solve::{Build, Scene};
 
 /// An output whose blobs exist and which nobody sees yet.
@@ -41,6 +42,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) top: Option<Descriptor>,
     pub(crate) names: Vec<Reference>,
     pub(crate) chains: Vec<Chain>,
+    /// Layers of caches that were not fetched, as a push may not need their bytes.
+    left: Vec<Arc<RemoteLayer>>,
 }
 
 /// Makes and writes all outputs.
@@ -176,7 +179,7 @@ fn chain_of(
     let Some(output) = image.root.and_then(|root| build.output(&root)) else {
         return Ok(Chain::new());
     };
-    let (sink, begun) = (std::sync::Arc::clone(scene.events), scene.begun);
+    let (sink, begun) = (Arc::clone(scene.events), scene.begun);
     let events = StepEvents { sink, vertex, begun };
     Ok(output.layers(scene.engine, &events)?.cloned().unwrap_or_default())
 }
@@ -200,11 +203,12 @@ impl Stage<'_> {
                 chains.push(self.chain(image, vertex)?);
             }
         }
-        let mut top = None;
+        let (mut top, mut left) = (None, Vec::new());
         if is_image {
             let mut stored = Vec::new();
             for image in &target.images {
                 stored.push(self.image(target, export, image, vertex)?);
+                left.extend(self.left(export, image));
             }
             // Only a bill of materials looks at the layers.
             let none = Chain::new();
@@ -221,7 +225,7 @@ impl Stage<'_> {
             }
             top = Some(descriptor);
         }
-        Ok(Prepared { target, export, top, names, chains })
+        Ok(Prepared { target, export, top, names, chains, left })
     }
 
     /// Keeps how each image came to be, and gives what is attested of them as entries of the index.
@@ -250,13 +254,14 @@ impl Stage<'_> {
     }
 
     /// The layers of an image, and their blobs in the store. Layers of a cache are fetched, but not
-    /// unpacked, where they are as the recipe would make them.
+    /// unpacked, where they are as the recipe would make them; those of an image that is pushed not even that.
     fn blobs(
         &self,
         image: &ImageResult,
-        recipe: &LayerRecipe,
+        export: &Export,
         vertex: VertexDigest,
     ) -> Result<(Vec<Link>, Vec<Blob>), SolveError> {
+        let recipe = &LayerRecipe::of(export, self.request.epoch);
         let engine = self.scene.engine;
         let output = image.root.and_then(|root| self.build.output(&root));
         let links = output.map(|output| output.links()).unwrap_or_default();
@@ -264,7 +269,7 @@ impl Stage<'_> {
         for (at, link) in links.iter().enumerate() {
             let blob = match link {
                 Link::Here(id) => Some(self.compressor.blob(engine, id, recipe)?),
-                Link::There(layer) => layer.blob(engine, recipe)?,
+                Link::There(layer) => layer.blob(engine, recipe, is_pushed(export))?,
             };
             blobs.push(match blob {
                 Some(blob) => blob,
@@ -273,6 +278,17 @@ impl Stage<'_> {
             self.progress(vertex, at + 1, links.len());
         }
         Ok((links, blobs))
+    }
+
+    /// The layers of caches of which an export may have left the blobs where they are.
+    fn left(&self, export: &Export, image: &ImageResult) -> Vec<Arc<RemoteLayer>> {
+        let output = image.root.filter(|_| is_pushed(export)).and_then(|r| self.build.output(&r));
+        let links = output.map(|output| output.links()).unwrap_or_default();
+        let there = |link: Link| match link {
+            Link::There(layer) => Some(layer),
+            Link::Here(_) => None,
+        };
+        links.into_iter().filter_map(there).collect()
     }
 
     /// Makes one platform's image in the store.
@@ -322,7 +338,7 @@ impl Stage<'_> {
         vertex: VertexDigest,
     ) -> Result<Vec<ImageLayer>, SolveError> {
         let recipe = LayerRecipe::of(export, self.request.epoch);
-        let (links, blobs) = self.blobs(image, &recipe, vertex)?;
+        let (links, blobs) = self.blobs(image, export, vertex)?;
         complete_history(config, blobs.len());
         if let (true, Some(root)) = (has_inline_cache(target), image.root) {
             config.inline_cache = inline_config(self.build, root, &links, &blobs, &recipe)?;
@@ -375,6 +391,11 @@ impl Stage<'_> {
         top.annotations.extend(annotations(export, target, AnnotationScope::IndexDescriptor, None));
         Ok(top)
     }
+}
+
+/// Whether an image goes to a registry: it may have its layers before us.
+fn is_pushed(export: &Export) -> bool {
+    export.kind == OutputKind::Image && export.push != Push::No
 }
 
 /// Whether the result is an index: only one has room for attestations.

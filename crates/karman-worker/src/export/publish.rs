@@ -14,7 +14,8 @@ pub(super) fn publish<'p>(
     scene: &Scene<'_>,
     prepared: impl Iterator<Item = &'p Prepared<'p>>,
 ) -> Result<(), SolveError> {
-    let items: Vec<PushItem> = prepared.filter_map(item).collect();
+    let prepared: Vec<&Prepared<'_>> = prepared.collect();
+    let items: Vec<PushItem> = prepared.iter().filter_map(|one| item(one)).collect();
     let names: Vec<String> = items.iter().flat_map(|i| &i.names).map(Reference::familiar).collect();
     let title = match names.as_slice() {
         [] => return Ok(()),
@@ -34,6 +35,9 @@ pub(super) fn publish<'p>(
         });
     };
     let pushed = push(scene.engine, &items, &on_blob);
+    if pushed.is_err() && !scene.engine.interrupted() {
+        prepared.iter().flat_map(|one| &one.left).for_each(|layer| layer.check_left(scene.engine));
+    }
     let status = match &pushed {
         Ok(_) => VertexStatus::Done,
         Err(error) => VertexStatus::Failed(error.message.clone()),

@@ -18,7 +18,7 @@ use crate::export::{Blob, Compressor, LayerRecipe};
 use crate::layers::diff_id_of;
 use crate::made_by;
 use crate::solve::{Build, Scene};
-use crate::transfer::{push_cache, remember};
+use crate::transfer::push_cache;
 
 /// Writes the caches of targets. Targets that name one place share it.
 pub(crate) fn export_caches(
@@ -150,13 +150,8 @@ impl Writer<'_> {
             let digest = &blob.descriptor.digest;
             match collector.remote.get(digest) {
                 Some(layer) if is_of(layer, reference) => continue,
-                Some(layer) => {
-                    layer.fetch(engine)?;
-                    if let Place::Registry(from) = &layer.origin.place {
-                        remember(engine.store(), from, digest)?;
-                    }
-                }
-                None => {}
+                Some(layer) if !layer.leave(engine)? => layer.fetch(engine)?,
+                _ => {}
             }
             blobs.push(blob.descriptor.clone());
         }

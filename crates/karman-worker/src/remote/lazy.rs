@@ -18,7 +18,8 @@ use crate::export::{Blob, LayerRecipe, remember_blob};
 use crate::layers::{Windows, by_diff_id, commit, name_layer};
 use crate::made_by;
 use crate::solve::locked;
-use crate::sources::{discard_damaged, fetch, image_layer, unpack};
+use crate::sources::{discard_damaged, fetch_of, image_layer, unpack};
+use crate::transfer::{note_absent, remember};
 
 /// Layers fetched at once: more only share the same bandwidth.
 const PARALLEL: usize = 4;
@@ -55,7 +56,7 @@ impl Origin {
             return Ok(());
         }
         match &self.place {
-            Place::Registry(reference) => fetch(engine, reference, descriptor),
+            Place::Registry(reference) => fetch_of(engine, reference, descriptor),
             Place::Layout(path) => {
                 let doing = format!("read {} of the cache `{}`", descriptor.digest, self.name);
                 let layout = Layout::open(path).or_fail(Cause::Fetch, &doing)?;
@@ -83,17 +84,42 @@ impl RemoteLayer {
         self.spoils(engine, fetched)
     }
 
-    /// Its blob, in the store, where it is one that the recipe would make.
+    /// Its blob, where it is one that the recipe would make. It is in the store then, or, where `may_be_absent`, known to be
+    /// in a registry.
     pub(crate) fn blob(
         &self,
         engine: &Engine,
         recipe: &LayerRecipe,
+        may_be_absent: bool,
     ) -> Result<Option<Blob>, SolveError> {
         if !recipe.is_met_by(self.recipe.as_ref(), &self.descriptor) {
             return Ok(None);
         }
-        self.fetch(engine)?;
+        if !(may_be_absent && self.leave(engine)?) {
+            self.fetch(engine)?;
+        }
         Ok(Some(self.as_blob()))
+    }
+
+    /// Leaves its blob where it is, for pushes, which may not need the bytes. Says whether it is in a registry.
+    pub(super) fn leave(&self, engine: &Engine) -> Result<bool, SolveError> {
+        let Place::Registry(from) = &self.origin.place else { return Ok(false) };
+        let (store, digest) = (engine.store(), &self.descriptor.digest);
+        let is_here = store.contains(digest).map_err(store_error)?;
+        if !is_here {
+            note_absent(store, digest, from)?;
+        }
+        // A base that is here may be of this store only, whatever its name says.
+        if !is_here || self.recipe.is_some() {
+            remember(store, from, digest)?;
+        }
+        Ok(true)
+    }
+
+    /// Why a blob that was left could not be pushed may be that it is gone: its cache is not used again then.
+    pub(crate) fn check_left(&self, engine: &Engine) {
+        // What it says is not news: the push failed.
+        let _ = self.fetch(engine);
     }
 
     pub(crate) fn as_blob(&self) -> Blob {

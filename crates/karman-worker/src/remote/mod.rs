@@ -22,4 +22,4 @@ mod lazy;
 pub(crate) use export::{StepResult, export_caches};
 pub(crate) use import::Imports;
 pub(crate) use inline::inline_config;
-pub(crate) use lazy::{Lazy, Link};
+pub(crate) use lazy::{Lazy, Link, Origin, Place, RemoteLayer};

@@ -23,6 +23,7 @@ pub(crate) use run::{Build, Traced};
 
 use crate::engine::Engine;
 use crate::error::OrFail as _;
+use crate::exec::StepEvents;
 use crate::export::{Compressor, export_all, plan_layers};
 use crate::remote::{Imports, export_caches};
 use crate::why;
@@ -173,6 +174,8 @@ pub(crate) fn read_file(
     let scene = Scene { engine, graph: wanted.graph, session, events: &silent, begun, imports };
     let solved = scene.solved(&[*wanted.vertex], None, &[])?;
     let Some(output) = solved.output(wanted.vertex) else { return Ok(None) };
+    let sink = std::sync::Arc::clone(&silent);
+    output.layers(engine, &StepEvents { sink, vertex: *wanted.vertex, begun })?;
     let view = output.view(engine)?;
     let doing = format!("read `{}`", wanted.path);
     let Some(found) = view.lookup(Path::new(wanted.path), true).or_fail(Cause::Input, &doing)?

@@ -30,6 +30,8 @@ struct Node<'a> {
     /// Whether a cached result may not be used without looking at the inputs: the vertex itself
     /// or one below it passes the cache over.
     fresh: bool,
+    /// Whether some step that is not a mere arrangement of layers has it below it.
+    is_read: bool,
     /// The key that other machines compute too; `None` where it has none.
     portable: OnceLock<Option<Digest>>,
 }
@@ -86,8 +88,10 @@ impl<'a> Build<'a> {
             };
             let fresh = meta.ignore_cache || inputs.iter().any(|i| nodes[*i].fresh);
             let portable = OnceLock::new();
-            nodes.push(Node { digest: *digest, vertex, meta, inputs, op, key, fresh, portable });
+            let (is_read, digest) = (false, *digest);
+            nodes.push(Node { digest, vertex, meta, inputs, op, key, fresh, is_read, portable });
         }
+        mark_read(&mut nodes);
         let (seen, happened) = (Mutex::default(), Mutex::default());
         let identities = identities.clone();
         Self { scene, nodes, at, compressor, seen, happened, identities }
@@ -244,6 +248,9 @@ impl<'a> Build<'a> {
         let engine = self.scene.engine;
         let events = self.step_events(node);
         match &node.vertex.op {
+            Op::Source(SourceOp::Image(image)) if !node.is_read => {
+                crate::sources::unread(engine, image)
+            }
             Op::Source(source) => crate::sources::run(
                 engine,
                 node.vertex,
@@ -353,6 +360,18 @@ impl<'a> Build<'a> {
             session: self.scene.session,
         };
         made_by::remember(engine.store(), layer, &step)
+    }
+}
+
+/// Marks what commands and copies read, through merges and differences too.
+fn mark_read(nodes: &mut [Node<'_>]) {
+    for at in (0..nodes.len()).rev() {
+        let reads = matches!(nodes[at].vertex.op, Op::Exec(_) | Op::File(_));
+        if reads || nodes[at].is_read {
+            for input in nodes[at].inputs.clone() {
+                nodes[input].is_read = true;
+            }
+        }
     }
 }
 

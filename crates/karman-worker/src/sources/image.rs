@@ -1,7 +1,7 @@
 //! Images of registries and of the local store.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use karman_content::{Store, StoreError};
 use karman_control::{Cause, Event, ResolvedImage, SolveError};
@@ -20,6 +20,8 @@ use crate::error::{OrFail as _, chain as error_chain, failed, store as store_err
 use crate::exec::StepEvents;
 use crate::images::{MAX_DOCUMENT, read_document};
 use crate::layers::{by_diff_id, commit_image, remember_diff_id};
+use crate::remote::{Link, Origin, Place, RemoteLayer};
+use crate::transfer::bring;
 
 /// Layers fetched and unpacked at once: more only share the same bandwidth.
 const PARALLEL_LAYERS: usize = 4;
@@ -140,7 +142,42 @@ pub(super) fn run(
 ) -> Result<Chain, SolveError> {
     let reference = Reference::parse(&image.reference).or_fail(Cause::Input, "read a reference")?;
     let manifest = super::pinned(image.manifest, &image.reference)?;
-    unpack_image(engine, &manifest, events, &|descriptor| fetch(engine, &reference, descriptor))
+    unpack_image(engine, &manifest, events, &|descriptor| fetch_of(engine, &reference, descriptor))
+}
+
+/// The layers of an image of a registry, fetched only where something wants them: for images of which no step reads a file.
+pub(super) fn links(engine: &Engine, image: &ImageSource) -> Result<Vec<Link>, SolveError> {
+    let reference = Reference::parse(&image.reference).or_fail(Cause::Input, "read a reference")?;
+    let manifest = super::pinned(image.manifest, &image.reference)?;
+    let origin = Arc::new(Origin::new(Place::Registry(reference), image.reference.clone()));
+    let mut links = Vec::new();
+    for (descriptor, diff_id) in layers(engine, &manifest)? {
+        links.push(match by_diff_id(engine.store(), engine.snapshots(), &diff_id)? {
+            Some(id) => Link::Here(id),
+            None => {
+                let origin = Arc::clone(&origin);
+                let (recipe, step) = (None, None);
+                Link::There(Arc::new(RemoteLayer { descriptor, diff_id, recipe, step, origin }))
+            }
+        });
+    }
+    Ok(links)
+}
+
+/// The layers of an image, whose manifest and config are in the store, with their diff ids.
+fn layers(engine: &Engine, manifest: &Digest) -> Result<Vec<(Descriptor, Digest)>, SolveError> {
+    let config = config_of(engine, manifest)?;
+    let manifest: Manifest = read_document(engine.store(), manifest)?;
+    let diff_ids = config.rootfs.diff_ids;
+    if diff_ids.len() != manifest.layers.len() {
+        let message = format!(
+            "the image has {} layers but its config names {}",
+            manifest.layers.len(),
+            diff_ids.len()
+        );
+        return Err(SolveError::new(Cause::Fetch, message));
+    }
+    Ok(manifest.layers.into_iter().zip(diff_ids).collect())
 }
 
 /// Makes every layer of an image whose manifest and config are in the store. `get` brings a blob
@@ -153,18 +190,7 @@ pub(super) fn unpack_image(
     events: &StepEvents,
     get: &(dyn Fn(&Descriptor) -> Result<(), SolveError> + Sync),
 ) -> Result<Chain, SolveError> {
-    let config = config_of(engine, manifest)?;
-    let manifest: Manifest = read_document(engine.store(), manifest)?;
-    let diff_ids = &config.rootfs.diff_ids;
-    if diff_ids.len() != manifest.layers.len() {
-        let message = format!(
-            "the image has {} layers but its config names {}",
-            manifest.layers.len(),
-            diff_ids.len()
-        );
-        return Err(SolveError::new(Cause::Fetch, message));
-    }
-    let layers: Vec<(&Descriptor, &Digest)> = manifest.layers.iter().zip(diff_ids).collect();
+    let layers = layers(engine, manifest)?;
     let fetched: Vec<OnceLock<Result<(), SolveError>>> =
         layers.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
@@ -297,6 +323,19 @@ fn progress(events: &StepEvents, descriptor: &Descriptor, current: u64) {
     let id = format!("extract {}", descriptor.digest);
     let (total, done) = (descriptor.size, current == descriptor.size);
     (events.sink)(Event::Progress { vertex, id, current, total, at, done });
+}
+
+/// Brings a layer of an image with that name into the store. An image of the store may have layers elsewhere than where its name
+/// says.
+pub(crate) fn fetch_of(
+    engine: &Engine,
+    reference: &Reference,
+    descriptor: &Descriptor,
+) -> Result<(), SolveError> {
+    match bring(engine, descriptor) {
+        Ok(true) => Ok(()),
+        _ => fetch(engine, reference, descriptor),
+    }
 }
 
 /// Brings a blob from a registry into the store, verified.

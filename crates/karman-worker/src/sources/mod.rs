@@ -15,7 +15,7 @@ mod material;
 use std::collections::BTreeMap;
 
 use karman_control::{Cause, ResolvedImage, Session, SolveError};
-use karman_llb::{SourceOp, Vertex};
+use karman_llb::{ImageSource, SourceOp, Vertex};
 use karman_oci::{Digest, Platform};
 use karman_solver::Cancel;
 
@@ -24,8 +24,8 @@ use crate::exec::StepEvents;
 use crate::solve::Output;
 
 pub(crate) use image::{
-    LAYER_ORIGIN, discard_damaged, fetch, fetch_document, from_registry, layer as image_layer,
-    registry_error, unpack,
+    LAYER_ORIGIN, discard_damaged, fetch, fetch_document, fetch_of, from_registry,
+    layer as image_layer, registry_error, unpack,
 };
 pub(crate) use local::{context_view, local_view};
 pub(crate) use material::{encoded, materials};
@@ -101,17 +101,20 @@ pub(crate) fn stored_image(
     if let Some(steps) = crate::layering::steps_of(engine, manifest)? {
         return Ok(steps.chain);
     }
-    image::unpack_image(engine, manifest, events, &|descriptor| match engine
-        .store()
-        .contains(&descriptor.digest)
-        .map_err(crate::error::store)?
-    {
+    image::unpack_image(engine, manifest, events, &|descriptor| match crate::transfer::bring(
+        engine, descriptor,
+    )? {
         true => Ok(()),
         false => {
             let message = format!("layer {} of the image is gone", descriptor.digest);
             Err(SolveError::new(Cause::Store, message).with_hint("build or pull the image again"))
         }
     })
+}
+
+/// The result of an image of a registry of which nobody reads files; nothing is fetched.
+pub(crate) fn unread(engine: &Engine, image: &ImageSource) -> Result<Output, SolveError> {
+    image::links(engine, image).map(Output::of_links)
 }
 
 /// Makes the source's result.

@@ -15,6 +15,7 @@ use karman_exporter::export::closure;
 use karman_oci::{Descriptor, Digest, Reference, media_type};
 use karman_registry::{Pushed, RegistryError};
 
+use super::absent;
 use super::journal::Journal;
 use super::known;
 use crate::engine::Engine;
@@ -105,7 +106,7 @@ fn goes_by_name(items: &[PushItem], place: &Reference, document: &Descriptor) ->
 }
 
 /// A name without tag and digest.
-fn bare(name: &Reference) -> Reference {
+pub(super) fn bare(name: &Reference) -> Reference {
     Reference { tag: None, digest: None, ..name.clone() }
 }
 
@@ -189,14 +190,23 @@ fn push_blob(engine: &Engine, job: &BlobJob, report: &Mutex<PushReport>) -> Resu
     for place in &job.places {
         let mut others = known::repositories(store, &place.host, &digest)?;
         others.reverse();
-        let open = reader(store, digest);
         let journal = Journal::of(store, place, &digest);
-        let pushed = engine.registry().push_blob(place, &job.descriptor, &others, &journal, open);
-        let pushed = match pushed {
-            Ok(pushed) => pushed,
-            Err(error) => return Err(blame(engine, &digest, &error)?),
+        let pushed = match without_bytes(engine, place, job, &others, &journal)? {
+            Some(pushed) => pushed,
+            None => {
+                let open = reader(store, digest);
+                let (registry, blob) = (engine.registry(), &job.descriptor);
+                match registry.push_blob(place, blob, &others, &journal, open) {
+                    Ok(pushed) => pushed,
+                    Err(error) => return Err(blame(engine, &digest, &error)?),
+                }
+            }
         };
         known::remember(store, place, &digest)?;
+        if absent::is_elsewhere(store, &digest)? {
+            // An image is kept longer than the cache that its layers came from.
+            absent::note(store, &digest, place)?;
+        }
         let report = &mut *locked(report);
         match pushed {
             Pushed::Existed => report.existed += 1,
@@ -208,6 +218,25 @@ fn push_blob(engine: &Engine, job: &BlobJob, report: &Mutex<PushReport>) -> Resu
         }
     }
     Ok(())
+}
+
+/// A blob that is not in the store is asked for and mounted first. Where it must be sent it is in the store then.
+fn without_bytes(
+    engine: &Engine,
+    place: &Reference,
+    job: &BlobJob,
+    others: &[String],
+    journal: &Journal<'_>,
+) -> Result<Option<Pushed>, SolveError> {
+    if engine.store().contains(&job.descriptor.digest).map_err(store_error)? {
+        return Ok(None);
+    }
+    let mounted = engine.registry().mount_blob(place, &job.descriptor, others, journal);
+    let mounted = mounted.map_err(|e| registry_error(&e))?;
+    if mounted.is_none() {
+        absent::bring(engine, &job.descriptor)?;
+    }
+    Ok(mounted)
 }
 
 /// What gives a blob of the store from an offset on.
