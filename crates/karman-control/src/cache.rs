@@ -57,6 +57,8 @@ pub struct CacheExport {
     pub force_compression: bool,
     /// Whether a failure to write it is only a warning.
     pub ignore_error: bool,
+    /// Whether what the index of a directory needs no more is removed; of directories only.
+    pub prune: bool,
 }
 
 /// Why a cache spec is wrong.
@@ -261,6 +263,7 @@ impl CacheExport {
         let compression = fields.compression()?;
         let force_compression = fields.flag("force-compression", false)?;
         let ignore_error = fields.flag("ignore-error", false)?;
+        let prune = matches!(place, CachePlace::Local { .. }) && fields.flag("prune", true)?;
         fields.end()?;
         Ok(Self {
             place,
@@ -270,6 +273,7 @@ impl CacheExport {
             compression,
             force_compression,
             ignore_error,
+            prune,
         })
     }
 
@@ -311,6 +315,9 @@ mod tests {
             panic!("a directory")
         };
         assert_eq!((dir, tag.as_str()), (PathBuf::from("/w/d"), "latest"));
+        let prunes = |text: &str| CacheExport::new("local", &fields(text)).map(|e| e.prune);
+        assert_eq!((prunes("dest=d"), prunes("dest=d,prune=false")), (Ok(true), Ok(false)));
+        assert!(CacheExport::new("registry", &fields("ref=a,prune=true")).is_err());
         let docker = CacheExport::new("registry", &fields("ref=a,oci-mediatypes=false"));
         assert!(docker.is_ok_and(|e| !e.image_manifest));
         assert!(CacheExport::new("inline", &fields("mode=max")).is_ok_and(|e| !e.all_steps));

@@ -23,6 +23,7 @@
 //! | `faulty` | pushes and pulls through a proxy that makes mistakes |
 //! | `mounts` | cache mounts: shared, waited for, moved |
 //! | `remote_cache` | caches of a registry, a directory, an image: a second machine starts warm |
+//! | `cache_dirs` | caches in directories do not grow, and harm nobody |
 //! | `fetch` | files by HTTP, git repositories |
 //! | `hostile` | files and images that somebody else wrote |
 //! | `git` | git contexts in every form, agents |
@@ -41,6 +42,7 @@
 
 mod attest;
 mod audit;
+mod cache_dirs;
 mod cases;
 mod commands;
 mod crash;
@@ -105,6 +107,7 @@ const MODULES: &[(&str, Tests)] = &[
     ("faulty", faulty::TESTS),
     ("mounts", mounts::TESTS),
     ("remote_cache", remote_cache::TESTS),
+    ("cache_dirs", cache_dirs::TESTS),
     ("fetch", fetch::TESTS),
     ("git", git::TESTS),
     ("hostile", hostile::TESTS),

@@ -27,7 +27,7 @@ pub(crate) const TESTS: Tests = &[
 ];
 
 /// The steps of a build that say so when they run.
-const STEPS: [&str; 3] = ["ran-tools", "ran-compile", "ran-last"];
+pub(crate) const STEPS: [&str; 3] = ["ran-tools", "ran-compile", "ran-last"];
 
 fn dockerfile(last: &str) -> String {
     format!(
@@ -42,7 +42,7 @@ fn dockerfile(last: &str) -> String {
 }
 
 /// A place with the build; its files are as old as everywhere, or not.
-fn scene(lab: &Lab, last: &str) -> Result<Place, Skip> {
+pub(crate) fn scene(lab: &Lab, last: &str) -> Result<Place, Skip> {
     let place = lab.place()?;
     place.write("ctx/Dockerfile", dockerfile(last));
     place.write("ctx/src/a", "source\n");
@@ -57,7 +57,11 @@ fn ran(log: &str) -> Vec<&'static str> {
     STEPS.into_iter().filter(|step| says(step)).collect()
 }
 
-fn last_of(lab: &Lab, place: &Place, args: &[&str]) -> (String, Vec<&'static str>, String) {
+pub(crate) fn last_of(
+    lab: &Lab,
+    place: &Place,
+    args: &[&str],
+) -> (String, Vec<&'static str>, String) {
     let log = lab.build(place, &[&["-o", "files"], args, &["ctx"]].concat()).ok().err;
     let last = fs::read_to_string(place.work().join("files/last")).expect("the file");
     (last, ran(&log), log)

@@ -61,9 +61,26 @@ pub fn add_to_layout(
 
 /// Fills an existing directory in place, a new one under another name first.
 fn whole(dest: &Path, fill: &dyn Fn(&Path) -> Result<(), ExportError>) -> Result<(), ExportError> {
-    if dest.exists() {
-        return fill(dest);
+    if !dest.exists() {
+        let made = anew(dest, fill);
+        // Whoever was faster made a directory that is filled in place.
+        if made.is_ok() || !dest.join("index.json").exists() {
+            return made;
+        }
     }
+    let _alone = alone(dest);
+    fill(dest)
+}
+
+/// Keeps other writers of a layout out until it is dropped; `None` where the file system does not know how. Readers are not kept
+/// out: they see the index before or after.
+pub(super) fn alone(dest: &Path) -> Option<fs::File> {
+    let dir = fs::File::open(dest).ok()?;
+    dir.lock().ok()?;
+    Some(dir)
+}
+
+fn anew(dest: &Path, fill: &dyn Fn(&Path) -> Result<(), ExportError>) -> Result<(), ExportError> {
     let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
     let temp = beside(dest).map_err(failed)?;
     fs::create_dir(&temp).map_err(failed)?;
@@ -99,7 +116,8 @@ fn fill(
     BlobDir::write_beside(root, "index.json", &index).map_err(failed)
 }
 
-fn existing(root: &Path) -> io::Result<Vec<Descriptor>> {
+/// The entries of the index of a layout.
+pub(super) fn existing(root: &Path) -> io::Result<Vec<Descriptor>> {
     let path = root.join("index.json");
     match fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -8,11 +8,13 @@ mod archive;
 mod closure;
 mod layout;
 mod rootfs;
+mod sweep;
 
 pub use archive::{ArchiveKind, write_archive};
 pub use closure::closure;
 pub use layout::{LayoutEntry, add_to_layout, write_layout};
 pub use rootfs::{Rootfs, export_local, export_tar};
+pub use sweep::sweep_layout;
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};

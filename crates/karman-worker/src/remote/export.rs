@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use karman_control::{
     CacheExport, CachePlace, Cause, Event, SolveError, TargetResult, VertexStatus,
 };
-use karman_exporter::export::{LayoutEntry, add_to_layout};
+use karman_exporter::export::{LayoutEntry, add_to_layout, sweep_layout};
 use karman_llb::VertexDigest;
 use karman_oci::{Descriptor, Digest, Index, Manifest, Reference, media_type};
 
@@ -13,7 +13,7 @@ use super::format::{About, Annotations, Chained, Config, Input, Layer, Made, OfO
 use super::format::{MEDIA_TYPE, VERSION};
 use super::import::name_of;
 use super::lazy::{Link, Place, RemoteLayer};
-use crate::error::{OrFail as _, store as store_error};
+use crate::error::{OrFail as _, chain, store as store_error};
 use crate::export::{Blob, Compressor, LayerRecipe};
 use crate::layers::diff_id_of;
 use crate::made_by;
@@ -35,7 +35,7 @@ pub(crate) fn export_caches(
             wanted.entry(export).or_default().extend(roots);
         }
     }
-    for (export, roots) in wanted {
+    for (export, roots) in &wanted {
         let title = match &export.place {
             CachePlace::Registry(_) => "exporting cache to registry",
             _ => "exporting cache to client directory",
@@ -44,7 +44,7 @@ pub(crate) fn export_caches(
         let vertex = VertexDigest(Digest::sha256_of(format!("{title} {name}").as_bytes()));
         scene.started(vertex, title);
         let writer = Writer { scene, build, export, compressor, vertex };
-        let written = writer.write(&roots, epoch);
+        let written = writer.write(roots, epoch);
         match written {
             Ok(()) => scene.ended(vertex, VertexStatus::Done),
             Err(error) if export.ignore_error && error.cause != Cause::Interrupted => {
@@ -58,7 +58,21 @@ pub(crate) fn export_caches(
             }
         }
     }
+    wanted.keys().for_each(|export| prune(scene, export));
     Ok(())
+}
+
+/// Removes from a directory what its new index does not need: after every cache is written, because another may take layers
+/// from what it was before. That it stays larger than it should is no failure of the build.
+fn prune(scene: &Scene<'_>, export: &CacheExport) {
+    let CachePlace::Local { dir, .. } = &export.place else { return };
+    if !export.prune {
+        return;
+    }
+    if let Err(error) = sweep_layout(dir) {
+        let message = format!("the cache `{}` was not pruned: {}", dir.display(), chain(&error));
+        (scene.events)(Event::Warning { vertex: None, message });
+    }
 }
 
 struct Writer<'a> {
@@ -100,7 +114,13 @@ impl Writer<'_> {
                 let mut blobs: Vec<Digest> = layers.iter().map(|l| l.digest).collect();
                 blobs.extend([config.digest, top.digest]);
                 let entry = LayoutEntry { top: &top, tag, blobs: &blobs };
-                add_to_layout(store, &entry, dir).or_fail(Cause::Engine, "write the cache")
+                let written = add_to_layout(store, &entry, dir);
+                if written.is_err() {
+                    // Another build may have pruned what was read here: it is made again then.
+                    let own = collector.remote.values().filter(|l| is_in(l, dir));
+                    own.for_each(|layer| layer.check_left(engine));
+                }
+                written.or_fail(Cause::Engine, "write the cache")
             }
             CachePlace::Inline => Ok(()),
         }
