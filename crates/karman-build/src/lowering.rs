@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use karman_control::{Export, ImageResult, Layering, OutputKind, PackageLayers, TargetResult};
+use karman_control::{
+    CachePlace, Export, ImageResult, Layering, OutputKind, PackageLayers, TargetResult,
+};
 use karman_diag::Diagnostic;
 use karman_dockerfile::check::{VIOLATION, of_syntax};
 use karman_dockerfile::lower::{Lowered, Options, go_bool, lower};
@@ -302,6 +304,13 @@ fn check_exports(result: &TargetResult) -> Step<()> {
         return Err(Problem::usage(
             "docker exporter does not support exporting manifest lists, use the oci exporter \
              instead",
+        ));
+    }
+    let is_inline = result.cache_to.iter().any(|cache| cache.place == CachePlace::Inline);
+    if is_inline && result.exports.iter().any(|e| e.layering != Layering::Steps) {
+        return Err(Problem::usage_hint(
+            "an inline cache needs the layers of the steps, which `layering=packages` does not keep",
+            "write the cache beside the image: `--cache-to type=registry,ref=REPOSITORY:cache`",
         ));
     }
     Ok(())

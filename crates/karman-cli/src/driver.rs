@@ -8,8 +8,11 @@ use karman_build::{
     Answered, BuildFacts, Call, PlanError, Planned, TargetSpec, needs_stdin, plan, plan_what_can,
     short_warning, warnings_summary,
 };
-use karman_control::{Backend as _, Event, OutputKind, SecretSource, Session, SolveResponse};
+use karman_control::{
+    Backend as _, CachePlace, Event, OutputKind, SecretSource, Session, SolveResponse,
+};
 use karman_diag::{Diagnostic, SourceMap, render};
+use karman_oci::Reference;
 use karman_report::{Progress, Redactor, Reporter};
 use karman_sys::signals::Cancellation;
 use karman_worker::{Engine, PruneFilter, SpaceLimits};
@@ -61,7 +64,7 @@ pub(crate) fn build(job: Job, context: &Context) -> Done<Made> {
     refuse_terminal(&job.specs)?;
     // A policy that is wrong is told before anything is built.
     let gate = job.gate.as_deref().map(|policy| audit::gate(policy, context)).transpose()?;
-    let engine = context.open(job.pull)?;
+    let engine = context.open_for(job.pull, unverified(&job.specs))?;
     if let Some(gate) = gate {
         engine.set_gate(gate);
     }
@@ -98,6 +101,23 @@ pub(crate) fn build(job: Job, context: &Context) -> Done<Made> {
         prune_to(limits, context)?;
     }
     Ok(made)
+}
+
+/// The registries that outputs and caches need not verify (`registry.insecure=true`).
+fn unverified(specs: &[TargetSpec]) -> Vec<String> {
+    let mut hosts = BTreeSet::new();
+    for spec in specs {
+        let open = spec.exports.iter().filter(|export| export.insecure);
+        let names = open.flat_map(|export| spec.tags.iter().chain(&export.names));
+        hosts.extend(names.filter_map(|name| Some(Reference::parse(name).ok()?.host)));
+        let from = spec.cache_from.iter().filter(|c| c.insecure).map(|c| &c.place);
+        let to = spec.cache_to.iter().filter(|c| c.insecure).map(|c| &c.place);
+        hosts.extend(from.chain(to).filter_map(|place| match place {
+            CachePlace::Registry(reference) => Some(reference.host.clone()),
+            _ => None,
+        }));
+    }
+    hosts.into_iter().collect()
 }
 
 /// Keeps the store as small as the configuration wants it. What this build used stays: the engine that

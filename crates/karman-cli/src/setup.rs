@@ -132,6 +132,11 @@ impl Context {
 
     /// Takes on the identity and opens the store. `pull` looks up images again.
     pub(crate) fn open(&self, pull: bool) -> Done<Engine> {
+        self.open_for(pull, Vec::new())
+    }
+
+    /// The same for a build of which a spec says that these registries need not be verified.
+    pub(crate) fn open_for(&self, pull: bool, unverified: Vec<String>) -> Done<Engine> {
         let identity = self.enter()?;
         let root = self.store_root(identity == Identity::Root)?;
         let mut insecure = self.file.insecure_registries.clone();
@@ -142,6 +147,7 @@ impl Context {
             ca_bundle: self.ca_bundle(),
             proxies: self.env.net_proxies(),
             insecure_registries: insecure,
+            unverified_registries: unverified,
             registry_rules: self.registry_rules(),
             credential_files: self.env.credential_files(),
             commands: CommandRunner { env: self.env.all.clone() },

@@ -38,6 +38,8 @@ pub struct CacheImport {
     pub place: CachePlace,
     /// The manifest in a directory, where it is pinned.
     pub digest: Option<Digest>,
+    /// Whether its registry need not be verified, nor speak TLS.
+    pub insecure: bool,
 }
 
 /// A cache to write.
@@ -55,6 +57,8 @@ pub struct CacheExport {
     pub compression: Compression,
     /// Whether layers that exist in another compression are made again.
     pub force_compression: bool,
+    /// Whether its registry need not be verified, nor speak TLS.
+    pub insecure: bool,
     /// Whether a failure to write it is only a warning.
     pub ignore_error: bool,
     /// Whether what the index of a directory needs no more is removed; of directories only.
@@ -174,6 +178,13 @@ impl<'a> Fields<'a> {
         Reference::parse(&text).map_err(|e| bad("ref", &text, e.to_string()))
     }
 
+    fn insecure(&mut self, place: &CachePlace) -> Result<bool, CacheSpecError> {
+        match place {
+            CachePlace::Registry(_) => self.flag("registry.insecure", false),
+            _ => Ok(false),
+        }
+    }
+
     fn compression(&mut self) -> Result<Compression, CacheSpecError> {
         let mut compression = Compression::default();
         if let Some(name) = self.take("compression") {
@@ -222,8 +233,9 @@ impl CacheImport {
             }
             _ => return Err(CacheSpecError::InlineImport),
         };
+        let insecure = fields.insecure(&place)?;
         fields.end()?;
-        Ok(Self { place, digest })
+        Ok(Self { place, digest, insecure })
     }
 
     /// The same with a relative directory below `cwd`.
@@ -263,6 +275,7 @@ impl CacheExport {
         let compression = fields.compression()?;
         let force_compression = fields.flag("force-compression", false)?;
         let ignore_error = fields.flag("ignore-error", false)?;
+        let insecure = fields.insecure(&place)?;
         let prune = matches!(place, CachePlace::Local { .. }) && fields.flag("prune", true)?;
         fields.end()?;
         Ok(Self {
@@ -272,6 +285,7 @@ impl CacheExport {
             oci_media_types,
             compression,
             force_compression,
+            insecure,
             ignore_error,
             prune,
         })
@@ -318,6 +332,10 @@ mod tests {
         let prunes = |text: &str| CacheExport::new("local", &fields(text)).map(|e| e.prune);
         assert_eq!((prunes("dest=d"), prunes("dest=d,prune=false")), (Ok(true), Ok(false)));
         assert!(CacheExport::new("registry", &fields("ref=a,prune=true")).is_err());
+        let open = "ref=a,registry.insecure=true";
+        assert!(CacheExport::new("registry", &fields(open)).is_ok_and(|e| e.insecure));
+        assert!(CacheImport::new("registry", &fields(open)).is_ok_and(|i| i.insecure));
+        assert!(CacheImport::new("local", &fields("src=a,registry.insecure=true")).is_err());
         let docker = CacheExport::new("registry", &fields("ref=a,oci-mediatypes=false"));
         assert!(docker.is_ok_and(|e| !e.image_manifest));
         assert!(CacheExport::new("inline", &fields("mode=max")).is_ok_and(|e| !e.all_steps));

@@ -161,6 +161,8 @@ pub struct Export {
     pub load: Option<Loader>,
     /// Whether it also goes to a registry; of images only.
     pub push: Push,
+    /// Whether the registry that it goes to need not be verified, nor speak TLS.
+    pub insecure: bool,
     /// Names given to the image, besides the target's tags.
     pub names: Vec<String>,
     /// How layers are cut.
@@ -272,6 +274,7 @@ impl OutputSpec {
             archive: true,
             load: None,
             push: Push::No,
+            insecure: false,
             names: Vec::new(),
             layering: Layering::Steps,
             compression: Compression::default(),
@@ -356,6 +359,7 @@ impl OutputSpec {
             "push" if self.kind == OutputKind::Image => {
                 e.push = if flag()? { Push::Tags } else { Push::No };
             }
+            "registry.insecure" if self.kind == OutputKind::Image => e.insecure = flag()?,
             // Read after `push`, which stands before it in the alphabet.
             "push-by-digest" if self.kind == OutputKind::Image => {
                 if flag()? && e.push == Push::Tags {

@@ -162,7 +162,8 @@ impl Config {
             Place::Host { host, repository, insecure } => (host, repository, insecure),
         };
         let probe = dialled(&host)?;
-        let plain = probe.is_loopback() || self.plain.contains(&host);
+        // Where verifying was given up, it is found out whether there is TLS, on this machine too.
+        let plain = self.plain.contains(&host) || (probe.is_loopback() && !insecure);
         let origin = format!("{}://{}", if plain { "http" } else { "https" }, probe.authority());
         is_path(&repository).then(|| Endpoint {
             origin,
@@ -261,6 +262,23 @@ mod tests {
             endpoints[0].uploads_url(Some(("d", "f"))).split('?').nth(1),
             Some("mount=d&from=f&ns=docker.io")
         );
+    }
+
+    #[test]
+    fn a_host_may_be_spoken_to_without_verifying_it() {
+        let hosts = ["odd.example:5000".to_owned(), "localhost:5000".to_owned()];
+        let rules = Rules::default().without_verifying(&hosts);
+        assert!(rules.tls().iter().all(|tls| tls.insecure) && rules.tls().len() == 2);
+        let config = Config { rules, ..Config::default() };
+        let unsure = |name: &str| {
+            let reference = Reference::parse(name).unwrap();
+            let all = config.endpoints(&reference, Need::Push).unwrap();
+            (all[0].is_unsure, all[0].plain)
+        };
+        assert_eq!(unsure("odd.example:5000/a"), (true, false));
+        assert_eq!(unsure("localhost:5000/a"), (true, false));
+        assert_eq!(unsure("odd.example/a"), (false, false));
+        assert_eq!(unsure("localhost:5001/a"), (false, true));
     }
 
     #[test]

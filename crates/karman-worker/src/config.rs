@@ -14,6 +14,8 @@ pub struct Config {
     pub proxies: karman_net::Proxies,
     /// Registry hosts spoken to without TLS.
     pub insecure_registries: Vec<String>,
+    /// Registry hosts whose certificates are not verified, and that are spoken to without TLS where they speak none.
+    pub unverified_registries: Vec<String>,
     /// Where rules about registries are looked for.
     pub registry_rules: karman_registry::RuleFiles,
     /// Docker's `config.json`, and files like it, for credentials.

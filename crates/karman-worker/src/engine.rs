@@ -55,7 +55,8 @@ impl Engine {
         let snapshots = Snapshots::new(&store).or_fail(Cause::Store, "open the snapshots")?;
         let records = Records::new(store.clone(), snapshots.clone());
         let rules = Rules::load(&config.registry_rules)
-            .or_fail(Cause::Input, "read the rules about registries")?;
+            .or_fail(Cause::Input, "read the rules about registries")?
+            .without_verifying(&config.unverified_registries);
         let client = Client::new(karman_net::Config {
             host_tls: rules.tls(),
             ca_bundle: config.ca_bundle.clone(),

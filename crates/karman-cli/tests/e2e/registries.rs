@@ -18,6 +18,7 @@ pub(crate) const TESTS: Tests = &[
     ("an_authority_of_our_own_is_trusted_where_it_is_named", own_authority),
     ("a_registry_may_ask_who_we_are", a_registry_may_ask_who_we_are),
     ("a_host_that_need_not_be_verified", a_host_that_need_not_be_verified),
+    ("an_output_or_a_cache_need_not_be_verified", an_output_or_a_cache_need_not_be_verified),
     ("tokens_are_fetched_with_a_password_an_identity_or_a_helper", tokens),
     ("mirrors_are_asked_first_and_fail_quietly", mirrors),
     ("prefixes_lead_elsewhere_and_are_blocked", prefixes),
@@ -182,6 +183,37 @@ fn a_host_that_need_not_be_verified(lab: &Lab) -> Tested {
     );
     rule(&place, "containers/registries.conf", &text);
     there_and_back(&place, "plain.example/x:1", &[]);
+    Ok(())
+}
+
+fn an_output_or_a_cache_need_not_be_verified(lab: &Lab) -> Tested {
+    let place = built(lab)?;
+    let authority = Authority::make(&place)?;
+    let secret = Registry::empty(&place, &authority.section(""), "")?;
+    let plain = Registry::empty(&place, "", "")?;
+    for registry in [&secret, &plain] {
+        let name = |tag: &str| format!("localhost:{}/app:{tag}", registry.port);
+        let (image, cache) = (name("1"), name("cache"));
+        let open = "registry.insecure=true";
+        let to = format!("--cache-to=type=registry,ref={cache},mode=max,{open}");
+        let push = ["-t", &image, "-o", &format!("type=registry,{open}"), &to, "ctx"];
+        lab.build(&place, &push).ok();
+        assert_eq!(registry.tags("app").len(), 2);
+        let other = lab.place()?;
+        other.write("ctx/Dockerfile", "FROM busybox\nRUN echo there > /there\n");
+        let from = format!("--cache-from=type=registry,ref={cache},{open}");
+        let log = lab.build(&other, &[&from, "ctx"]).ok().err;
+        assert!(log.contains("CACHED"), "{log}");
+    }
+    // Who does not say so is not spoken to so: this machine is taken to have no TLS.
+    let name = format!("localhost:{}/other:1", secret.port);
+    lab.build(&place, &["-t", &name, "-o", "type=registry,registry.insecure=false", "ctx"])
+        .is(4, "");
+    let cache = format!("--cache-from=type=registry,ref=localhost:{}/app:cache", secret.port);
+    let other = lab.place()?;
+    other.write("ctx/Dockerfile", "FROM busybox\nRUN echo there > /there\n");
+    let log = lab.build(&other, &[&cache, "ctx"]).ok().err;
+    assert!(log.contains("is not used: ") && !log.contains("CACHED"), "{log}");
     Ok(())
 }
 

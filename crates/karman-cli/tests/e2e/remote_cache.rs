@@ -172,6 +172,13 @@ fn an_image_carries_its_own_cache(lab: &Lab) -> Tested {
     let (_, steps, log) = last_of(lab, &third, &[&format!("--cache-from={tag}")]);
     assert_eq!(steps, STEPS);
     assert!(log.contains("is not used: it holds no cache"), "{log}");
+    // Other layers than those of the steps are no cache, which is told before anything runs.
+    let output = ["-o", "type=oci,dest=x.tar,layering=packages"];
+    let fourth = scene(lab, "one")?;
+    let told = lab.build(&fourth, &[&["--cache-to=type=inline"], &output[..], &["ctx"]].concat());
+    let told = told.is(2, "an inline cache needs the layers of the steps");
+    assert!(told.err.contains("hint: ") && ran(&told.err).is_empty(), "{}", told.err);
+    assert!(!fourth.work().join("x.tar").exists());
     Ok(())
 }
 
