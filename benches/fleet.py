@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -46,6 +47,8 @@ def main():
     options.karman = os.path.abspath(options.karman)
     facts = machine(options.dir)
     area = Area(options.dir, options.keep)
+    # So that what was made is deleted when a caller ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     missed = []
     try:
         for name in CASES if options.case == "all" else [options.case]:
@@ -197,6 +200,12 @@ def bake(options, area):
            % (seconds(again.median()), seconds(min(walls)), seconds(max(walls))), "< 2 s", again.median() < 2)
 
 
+def forget(options, karman, names):
+    """Takes names out of a store that is the caller's; one of our own goes as a whole."""
+    if options.store:
+        run([karman.binary, "image", "rm", *names], karman.log, karman.env)
+
+
 def clock(value):
     return "%d min %02d s" % divmod(round(value), 60)
 
@@ -209,6 +218,7 @@ def sharing(options, area):
     along = fleet_layers(options, karman)
     karman(*arguments(options, OUTPUT="type=image", PREFIX="steps/"), cwd=REPO)
     steps = fleet_layers(options, karman, "steps/")
+    forget(options, karman, ["steps/" + name for name in steps])
     yield told("bytes of all different layers, by steps with one `COPY --link` of each environment", megabytes(different(steps)))
     yield told("the same along packages (the catalogue's)", megabytes(different(along)))
     yield at_most("along packages : by steps", different(along) / different(steps), 0.45)
@@ -243,6 +253,7 @@ def bump(options, area):
             what = "sent for the fleet after %s %s → %s, which %d images have (%s; %s stored) : the fleet" \
                 % (library, before, version, users, megabytes(sent), megabytes(stored))
             yield at_most(what, 100 * sent / whole, 3, " %")
+        forget(options, karman, [prefix + name for name in targets(options, karman)])
 
 
 def other_pins(area, library, version):
@@ -295,6 +306,7 @@ def nova(options, area):
     yield told("ours, with bytecode : buildah's, without", "%.3f" % (ours / without))
     run([karman.binary, "load", "-i", plain, "-t", "bench-nova-plain"], karman.log, karman.env)
     yield from starts(options, karman, {"ours": "nova:latest", "buildah's": "bench-nova-plain:latest"})
+    forget(options, karman, ["bench-nova-plain"])
 
 
 def starts(options, karman, images):
