@@ -121,11 +121,12 @@ impl Registry {
         }
         for other in others.iter().filter(|other| **other != endpoint.repository) {
             match self.begin(&endpoint, reference, Some((&blob.digest, other)))? {
-                Begun::Mounted => return Ok(Some(Pushed::Mounted)),
-                Begun::At(location) => {
-                    log.note(&location);
-                    return Ok(None);
+                Begun::Mounted => {
+                    log.ended();
+                    return Ok(Some(Pushed::Mounted));
                 }
+                // An upload that is thrown away costs less than bytes that come here first: the next may have it.
+                Begun::At(location) => log.note(&location),
                 Begun::Refused => {}
             }
         }

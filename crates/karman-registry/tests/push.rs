@@ -233,6 +233,36 @@ fn a_mount_that_is_not_granted_becomes_the_upload_itself() {
 }
 
 #[test]
+fn a_blob_that_is_not_at_hand_is_found_or_mounted_or_else_its_upload_goes_on_later() {
+    let shelf = Shelf::default();
+    let served = shelf.clone();
+    let server = Server::start(move |seen| served.serve(seen));
+    let (client, bytes, log) = (registry(Config::default()), large(), Log::default());
+    let other = Reference::parse(&format!("{}/base/image:1", server.host())).unwrap();
+    push(&client, &other, &bytes).unwrap();
+    let begin = |others: &[&str]| {
+        let others: Vec<String> = others.iter().map(|other| (*other).to_owned()).collect();
+        client.mount_blob(&reference(&server), &layer(&bytes), &others, &log).unwrap()
+    };
+    assert_eq!((begin(&[]), log.begun()), (None, None), "nothing is begun without a place");
+    // The registry does not mount: the upload that it opened is the one that gets the bytes.
+    assert_eq!(begin(&["base/image"]), None);
+    assert!(log.begun().is_some());
+    let pushed =
+        client.push_blob(&reference(&server), &layer(&bytes), &[], &log, open(bytes.clone()));
+    assert_eq!((pushed.unwrap(), log.begun()), (Pushed::Uploaded, None));
+    let posts = server.lines().iter().filter(|line| line.starts_with("POST")).count();
+    assert_eq!(posts, 2, "one for each repository");
+    assert_eq!(begin(&["base/image"]), Some(Pushed::Existed));
+    shelf.0.lock().unwrap().mounts = true;
+    let third = Reference::parse(&format!("{}/third:1", server.host())).unwrap();
+    let others = ["nowhere".to_owned(), "base/image".to_owned()];
+    let mounted = client.mount_blob(&third, &layer(&bytes), &others, &log).unwrap();
+    assert_eq!((mounted, log.begun()), (Some(Pushed::Mounted), None), "from the second");
+    assert!(shelf.blob("third", &Digest::sha256_of(&bytes)).is_some());
+}
+
+#[test]
 fn bytes_that_are_not_those_of_the_digest_are_refused_with_the_registrys_words() {
     let shelf = Shelf::default();
     let server = Server::start(move |seen| shelf.serve(seen));
