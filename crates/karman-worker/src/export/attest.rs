@@ -20,7 +20,7 @@ use karman_exporter::image::StoredImage;
 use karman_llb::{HttpSource, MountKind, Network, Op, SourceOp, VertexDigest, shown_remote};
 use karman_oci::{Descriptor, Digest, Platform, Reference};
 
-use super::annotations;
+use super::documents::{annotations, is_oci};
 use crate::cache::Chain;
 use crate::error::{OrFail as _, store as store_error};
 use crate::solve::Scene;
@@ -94,7 +94,7 @@ impl Made<'_> {
         {
             attributes.insert("layer-plan".to_owned(), plan.to_owned());
         }
-        if super::is_oci(export, target) {
+        if is_oci(export, target) {
             attributes.remove("oci-mediatypes");
         }
         attributes
