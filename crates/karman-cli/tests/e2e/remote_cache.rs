@@ -1,7 +1,9 @@
 //! `--cache-to` and `--cache-from`: a second store starts warm, and never wrong.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use karman_testing::{Place, Skip, Tested};
 use serde_json::Value;
@@ -9,7 +11,7 @@ use serde_json::Value;
 use crate::Tests;
 use crate::lab::{Lab, need, tool};
 use crate::layout::Layout;
-use crate::proxy::{Asked, Proxy};
+use crate::proxy::{Asked, Fault, Proxy};
 use crate::registry::{Registry, flip};
 
 pub(crate) const TESTS: Tests = &[
@@ -22,6 +24,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_warm_store_passes_its_cache_on", a_warm_store_passes_its_cache_on),
     ("a_push_fetches_nothing_that_the_registry_has", a_push_fetches_nothing_that_is_there),
     ("a_push_of_layers_that_are_gone_makes_them", a_push_of_layers_that_are_gone_makes_them),
+    ("results_that_share_a_layer_fetch_it_once", results_that_share_a_layer_fetch_it_once),
     ("bake_reads_and_writes_caches", bake_reads_and_writes_caches),
     ("a_cache_that_cannot_be_written", a_cache_that_cannot_be_written),
 ];
@@ -318,6 +321,43 @@ fn a_push_of_layers_that_are_gone_makes_them(lab: &Lab) -> Tested {
     let third = lab.place()?;
     third.run(["pull", &other]).ok();
     assert_eq!(third.run(["run", &other, "--", "cat", "/last"]).ok().out, "source\nt\none\n");
+    Ok(())
+}
+
+fn results_that_share_a_layer_fetch_it_once(lab: &Lab) -> Tested {
+    let text = |last: &str| {
+        format!(
+            "FROM busybox AS base\nRUN head -c 300000 /dev/urandom > /big\n\
+             FROM base AS a\nRUN echo mid > /mid\nRUN cat /mid > /a && echo {last} >> /a\n\
+             FROM base AS b\nRUN echo {last} > /b\n\
+             FROM scratch\nCOPY --from=a /a /\nCOPY --from=b /b /\n"
+        )
+    };
+    let first = lab.place()?;
+    let registry = Registry::start(lab, &first, false)?;
+    first.write("ctx/Dockerfile", text("one"));
+    let cache = |port: u16| format!("127.0.0.1:{port}/app:cache");
+    let to = format!("--cache-to=type=registry,ref={},mode=max", cache(registry.port));
+    lab.build(&first, &[&to, "ctx"]).ok();
+    // Slow enough that both results come to their common layers while these are on their way.
+    let slow = |asked: &Asked| {
+        let is_blob = asked.method == "GET" && asked.target.contains("/blobs/");
+        is_blob.then_some(Fault::Stall(Duration::from_millis(300)))
+    };
+    let proxy = Proxy::start(registry.port, slow);
+    let second = lab.place()?;
+    second.write("ctx/Dockerfile", text("two"));
+    let from = format!("--cache-from={}", cache(proxy.port));
+    lab.build(&second, &[&from, "-o", "files", "ctx"]).ok();
+    assert_eq!(fs::read_to_string(second.work().join("files/a")).expect("a"), "mid\ntwo\n");
+    let seen = proxy.seen();
+    let blobs: Vec<&str> = seen
+        .iter()
+        .filter(|a| a.method == "GET" && a.target.contains("/blobs/"))
+        .map(|a| a.target.as_str())
+        .collect();
+    let apart: BTreeSet<&str> = blobs.iter().copied().collect();
+    assert_eq!((blobs.len(), apart.len()), (4, 4), "the config and three layers: {blobs:?}");
     Ok(())
 }
 

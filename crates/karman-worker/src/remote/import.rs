@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use base64::Engine as _;
@@ -147,6 +147,7 @@ fn remote_layer(
         },
         diff_id: told.diff_id,
         recipe,
+        turn: Mutex::default(),
         step: made.and_then(|made| made.step.clone()),
         origin: Arc::clone(origin),
     })

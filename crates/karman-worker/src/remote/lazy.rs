@@ -75,11 +75,14 @@ pub(crate) struct RemoteLayer {
     pub(crate) recipe: Option<LayerRecipe>,
     pub(crate) step: Option<Step>,
     pub(crate) origin: Arc<Origin>,
+    /// Held by whoever fetches or unpacks it: results that share it come to it at once.
+    pub(crate) turn: Mutex<()>,
 }
 
 impl RemoteLayer {
     /// Brings its blob into the store, verified.
     pub(crate) fn fetch(&self, engine: &Engine) -> Result<(), SolveError> {
+        let _one = locked(&self.turn);
         let fetched = self.origin.fetch(engine, &self.descriptor);
         self.spoils(engine, fetched)
     }
@@ -141,6 +144,7 @@ impl RemoteLayer {
         below: &Chain,
         events: &StepEvents,
     ) -> Result<SnapshotId, SolveError> {
+        let _one = locked(&self.turn);
         let store = engine.store();
         let Some(recipe) = &self.recipe else {
             let get = |descriptor: &Descriptor| self.origin.fetch(engine, descriptor);

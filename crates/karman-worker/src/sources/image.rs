@@ -1,7 +1,7 @@
 //! Images of registries and of the local store.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use karman_content::{Store, StoreError};
 use karman_control::{Cause, Event, ResolvedImage, SolveError};
@@ -156,8 +156,9 @@ pub(super) fn links(engine: &Engine, image: &ImageSource) -> Result<Vec<Link>, S
             Some(id) => Link::Here(id),
             None => {
                 let origin = Arc::clone(&origin);
-                let (recipe, step) = (None, None);
-                Link::There(Arc::new(RemoteLayer { descriptor, diff_id, recipe, step, origin }))
+                let (recipe, step, turn) = (None, None, Mutex::default());
+                let layer = RemoteLayer { descriptor, diff_id, recipe, step, origin, turn };
+                Link::There(Arc::new(layer))
             }
         });
     }
