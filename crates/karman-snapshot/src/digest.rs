@@ -99,6 +99,9 @@ fn items(
         }
     }
     let mut items = collect.items;
+    if !view.is_immutable() {
+        items.iter().for_each(|item| cache.look(&item.stat));
+    }
     read_contents(view, &mut items, cache)?;
     Ok(items)
 }

@@ -40,6 +40,7 @@ pub struct FileDigest {
 pub struct ViewCache {
     store: Store,
     tables: Vec<Table>,
+    newest: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -77,7 +78,19 @@ impl ViewCache {
             let files = value.map(|value| decode(&value)).unwrap_or_default();
             tables.push(Table { scope, immutable, changed: false, files });
         }
-        Ok(Self { store: store.clone(), tables })
+        Ok(Self { store: store.clone(), tables, newest: None })
+    }
+
+    /// Notes something of a directory of the caller that is looked at for a digest.
+    pub fn look(&mut self, stat: &Stat) {
+        let changed = stat.mtime.as_nanos().max(stat.ctime.as_nanos());
+        self.newest = self.newest.max(Some(changed));
+    }
+
+    /// Whether nothing that was digested or looked at has changed at `time` or later. Kernels stamp files with
+    /// [`Time::coarse_now`]: what changed in the same tick counts as changed.
+    pub fn unchanged_since(&self, time: Time) -> bool {
+        self.newest.is_none_or(|newest| newest < time.as_nanos())
     }
 
     /// The digest of a file of layer `layer` (0 is the topmost), if it has not changed.

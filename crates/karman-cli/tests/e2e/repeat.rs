@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime};
 use karman_testing::{Place, Tested};
 
 use crate::Tests;
-use crate::lab::Lab;
+use crate::lab::{Lab, wait_for};
 
 pub(crate) const TESTS: Tests = &[
     ("equal_digests_in_empty_stores", equal_digests_in_empty_stores),
     ("a_second_build_runs_nothing", a_second_build_runs_nothing),
     ("a_changed_file_reruns_what_follows", a_changed_file_reruns_what_follows),
     ("a_touched_file_reruns_nothing", a_touched_file_reruns_nothing),
+    ("a_file_that_changes_during_a_build", a_file_that_changes_during_a_build),
     ("equal_results_end_the_chain_of_reruns", equal_results_end_the_chain_of_reruns),
     ("targets_share_the_steps_they_have_in_common", targets_share_steps),
     ("no_cache_runs_everything", no_cache_runs_everything),
@@ -150,6 +151,45 @@ fn a_touched_file_reruns_nothing(lab: &Lab) -> Tested {
     date(&place, "ctx/a", stamp());
     let log = lab.build(&place, &["-t", "x", "ctx"]).ok().err;
     assert_eq!(executed(&log), [""; 0], "{log}");
+    Ok(())
+}
+
+/// The result of a step belongs to what it read, not to what the directory holds when it ends.
+fn a_file_that_changes_during_a_build(lab: &Lab) -> Tested {
+    let text = "FROM busybox\nRUN --mount=type=bind,source=src,target=/m \
+                cp /m/a /read && echo has-read && sleep 1\n";
+    let place = lab.place()?;
+    place.write("ctx/Dockerfile", text);
+    place.write("ctx/src/a", "one");
+    let log = place.work().join("first.log");
+    let told = || std::fs::read_to_string(&log).unwrap_or_default();
+    let cache = place.work().join("cache");
+    let to = format!("--cache-to=type=local,dest={}", cache.display());
+    let mut first = place.command(lab.build_args(&["-o", "files", &to, "ctx"]));
+    first.stderr(File::create(&log).expect("a log"));
+    let mut first = first.spawn().expect("karman starts");
+    let has_read = || told().lines().any(|line| line.ends_with(" has-read"));
+    assert!(wait_for(has_read), "the step has read its file");
+    place.write("ctx/src/a", "two");
+    assert!(first.wait().expect("it ends").success(), "{}", told());
+    let read = |place: &Place| std::fs::read_to_string(place.work().join("files/read")).ok();
+    assert_eq!(read(&place).as_deref(), Some("one"), "a step sees its files as they were");
+
+    let log = lab.build(&place, &["-o", "files", "ctx"]).ok().err;
+    assert_eq!((read(&place).as_deref(), executed(&log).len()), (Some("two"), 1), "{log}");
+    // The same in the cache that was written.
+    for (content, steps) in [("one", 0), ("two", 1)] {
+        let other = lab.place()?;
+        other.write("ctx/Dockerfile", text);
+        other.write("ctx/src/a", content);
+        let from = format!("--cache-from=type=local,src={}", cache.display());
+        let log = lab.build(&other, &["-o", "files", &from, "ctx"]).ok().err;
+        assert_eq!(
+            (read(&other).as_deref(), executed(&log).len()),
+            (Some(content), steps),
+            "{log}"
+        );
+    }
     Ok(())
 }
 

@@ -8,7 +8,8 @@
 //! Content is hashed as late as possible: a run only notes which inputs it had. When the same op
 //! misses by definition later, the notes of earlier runs are hashed then, and only where the
 //! snapshots still exist. What was read from a directory of the caller is hashed at once, because
-//! the directory may change; the copy read every byte anyway.
+//! the directory may change; the copy read every byte anyway. Where something of it was changed after the step
+//! had begun to read, its content is not known, and the run is found by its definition key only.
 //!
 //! | bucket | key | value (JSON) |
 //! |---|---|---|

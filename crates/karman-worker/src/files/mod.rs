@@ -19,7 +19,7 @@ use karman_snapshot::{Attrs, CopiedFile, CopyOptions, LayerWriter, View, copy};
 use karman_sys::fs::{Owner, Time};
 
 pub(crate) use seed::{CacheSeed, DATA as MOUNT_DATA, seed_cache_mount};
-pub(crate) use selection::{content_of, listing_of};
+pub(crate) use selection::{content_of, content_since, listing_of};
 
 use crate::cache::Chain;
 use crate::engine::Engine;

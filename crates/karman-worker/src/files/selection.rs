@@ -7,6 +7,7 @@ use karman_llb::{Copy, ExecOp, FileAction, MountKind, Op};
 use karman_oci::{Digest, Hasher};
 use karman_snapshot::digest::{Selection, tree_digest, tree_listing};
 use karman_snapshot::{Decision, SnapshotError, View, ViewCache};
+use karman_sys::fs::Time;
 
 use super::clean;
 use super::copying::{PathRules, resolve_wildcards};
@@ -20,6 +21,28 @@ pub(crate) fn content_of(
     index: usize,
     view: &View,
 ) -> Result<Digest, SolveError> {
+    digested(engine, op, index, view).map(|(digest, _)| digest)
+}
+
+/// The digest of what `op` has read of a directory of the caller from `since` on; `None` where some of it was changed
+/// since, as then nobody knows which content was read.
+pub(crate) fn content_since(
+    engine: &Engine,
+    op: &Op,
+    index: usize,
+    view: &View,
+    since: Time,
+) -> Result<Option<Digest>, SolveError> {
+    let (digest, cache) = digested(engine, op, index, view)?;
+    Ok(Some(digest).filter(|_| cache.unchanged_since(since)))
+}
+
+fn digested(
+    engine: &Engine,
+    op: &Op,
+    index: usize,
+    view: &View,
+) -> Result<(Digest, ViewCache), SolveError> {
     let doing = "hash an input";
     let mut cache = ViewCache::load(engine.store(), view).or_fail(Cause::Store, doing)?;
     let mut hasher = Hasher::new();
@@ -40,7 +63,7 @@ pub(crate) fn content_of(
         Op::Source(_) | Op::Merge(_) | Op::Diff(_) => whole(view, "/", &mut cache, &mut hasher)?,
     }
     cache.save().or_fail(Cause::Store, doing)?;
-    Ok(hasher.finish())
+    Ok((hasher.finish(), cache))
 }
 
 fn exec_reads(
@@ -160,6 +183,11 @@ fn add(
     cache: &mut ViewCache,
     hasher: &mut Hasher,
 ) -> Result<(), SolveError> {
+    if let (false, Some(parent)) = (view.is_immutable(), path.parent()) {
+        // What was removed is seen by its directory only.
+        let found = view.lookup(parent, true).or_fail(Cause::Input, "hash an input")?;
+        found.iter().for_each(|found| cache.look(&found.stat));
+    }
     match tree_digest(view, path, selection, cache) {
         Ok(digest) => hasher.field(digest.as_bytes()),
         Err(SnapshotError::NotFound(_)) => hasher.field(b"missing"),

@@ -17,6 +17,7 @@ use karman_control::{
 };
 use karman_llb::{Graph, Op, VertexDigest};
 use karman_solver::Failure;
+use karman_sys::fs::Time;
 
 pub(crate) use output::{ContextDir, Output};
 pub(crate) use run::{Build, Traced};
@@ -25,6 +26,7 @@ use crate::engine::Engine;
 use crate::error::OrFail as _;
 use crate::exec::StepEvents;
 use crate::export::{Compressor, export_all, plan_layers};
+use crate::layers::file_clock;
 use crate::remote::{Imports, export_caches};
 use crate::why;
 
@@ -41,7 +43,8 @@ pub(crate) fn solve(
     let begun = Instant::now();
     settle(engine);
     let imports = Imports::new(engine, &request.cache_from, events, begun);
-    let scene = Scene { engine, graph: &request.graph, session, events, begun, imports };
+    let (graph, clock) = (&request.graph, file_clock());
+    let scene = Scene { engine, graph, session, events, begun, clock, imports };
     let compressor = Compressor::start(engine, request);
     let mut spoiled = BTreeSet::new();
     loop {
@@ -97,6 +100,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) session: &'a Session,
     pub(crate) events: &'a EventSink,
     pub(crate) begun: Instant,
+    /// When it began, by the clock of files.
+    pub(crate) clock: Time,
     /// Caches of other places.
     pub(crate) imports: Imports<'a>,
 }
@@ -171,7 +176,8 @@ pub(crate) fn read_file(
     let silent: EventSink = std::sync::Arc::new(|_| {});
     let begun = Instant::now();
     let imports = Imports::new(engine, &[], &silent, begun);
-    let scene = Scene { engine, graph: wanted.graph, session, events: &silent, begun, imports };
+    let (graph, events, clock) = (wanted.graph, &silent, file_clock());
+    let scene = Scene { engine, graph, session, events, begun, clock, imports };
     let solved = scene.solved(&[*wanted.vertex], None, &[])?;
     let Some(output) = solved.output(wanted.vertex) else { return Ok(None) };
     let sink = std::sync::Arc::clone(&silent);

@@ -1,12 +1,15 @@
 //! The solver's subject: keys, cache records, and which op does what.
 
+mod results;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, OnceLock};
 
 use karman_control::{Cause, SolveError, VertexStatus};
-use karman_llb::{ExecOp, Op, SourceOp, Vertex, VertexDigest, VertexMeta};
+use karman_llb::{DiffOp, ExecOp, Op, SourceOp, Vertex, VertexDigest, VertexMeta};
 use karman_oci::Digest;
 use karman_solver::{Cancel, Outcome, Subject, VertexId};
+use karman_sys::fs::Time;
 
 use super::{Output, Scene, is_silent, locked};
 use crate::cache::{
@@ -15,8 +18,9 @@ use crate::cache::{
 use crate::engine::Engine;
 use crate::exec::{ExecInputs, StepEvents};
 use crate::export::{Compressor, shipped};
+use crate::layers::file_clock;
 use crate::made_by::{self, Ran};
-use crate::remote::{Link, StepResult};
+use crate::remote::Link;
 use crate::why::Happened;
 
 /// One vertex with its keys.
@@ -47,6 +51,14 @@ pub(crate) struct Build<'a> {
     /// What happened to them.
     happened: Mutex<BTreeMap<VertexId, Happened>>,
     identities: BTreeMap<VertexDigest, Digest>,
+    /// The portable keys of vertices whose results are written to caches.
+    sure: Mutex<BTreeMap<VertexId, Option<Digest>>>,
+}
+
+/// What a step made, and the digests of what it read of directories of the caller, where they are certain.
+struct Made {
+    output: Output,
+    contents: Vec<Option<Digest>>,
 }
 
 /// What is known of a vertex after a solve.
@@ -94,7 +106,8 @@ impl<'a> Build<'a> {
         mark_read(&mut nodes);
         let (seen, happened) = (Mutex::default(), Mutex::default());
         let identities = identities.clone();
-        Self { scene, nodes, at, compressor, seen, happened, identities }
+        let sure = Mutex::default();
+        Self { scene, nodes, at, compressor, seen, happened, identities, sure }
     }
 
     pub(crate) fn engine(&self) -> &'a Engine {
@@ -141,45 +154,6 @@ impl<'a> Build<'a> {
         let mut found = BTreeSet::new();
         roots.iter().for_each(|root| shipped(self.scene.graph, *root, &mut found));
         found
-    }
-
-    /// The results of the steps among `vertices`, as far as they are known here or in a cache that is
-    /// read, with their portable keys.
-    pub(crate) fn results(
-        &self,
-        vertices: &BTreeSet<VertexDigest>,
-    ) -> Result<Vec<StepResult>, SolveError> {
-        let mut results = Vec::new();
-        for (number, node) in self.nodes.iter().enumerate() {
-            if !vertices.contains(&node.digest) || !is_cached(&node.vertex.op) {
-                continue;
-            }
-            let Some(key) = self.portable(number)? else { continue };
-            let Some(links) = self.known(number, &key)? else { continue };
-            let inputs = node.vertex.inputs.clone();
-            let content = self.known_content(node)?.map(|content| (node.op, content));
-            results.push(StepResult { vertex: node.digest, inputs, key, content, links });
-        }
-        Ok(results)
-    }
-
-    /// The layers of a step, if nothing has to be done for them.
-    fn known(&self, number: VertexId, key: &Digest) -> Result<Option<Vec<Link>>, SolveError> {
-        if let Some(output) = locked(&self.seen).get(&number) {
-            return Ok(Some(output.links()));
-        }
-        let local = self.scene.engine.records().by_definition(&self.nodes[number].key)?;
-        if let Some(chain) = local {
-            return Ok(Some(chain.into_iter().map(Link::Here).collect()));
-        }
-        Ok(if self.scene.imports.is_empty() { None } else { self.scene.imports.find(key) })
-    }
-
-    /// The content key of a step, where everything it read was hashed.
-    fn known_content(&self, node: &Node<'_>) -> Result<Option<Digest>, SolveError> {
-        let note = self.scene.engine.records().note(&node.op, &node.key)?;
-        let contents: Option<Vec<Digest>> = note.and_then(|n| n.contents.into_iter().collect());
-        Ok(contents.map(|contents| content_key(&node.op, contents)))
     }
 
     /// The portable key of a vertex; a directory of the caller has none.
@@ -244,12 +218,13 @@ impl<'a> Build<'a> {
         node: &Node<'_>,
         inputs: &[Output],
         cancel: &Cancel,
-    ) -> Result<Output, SolveError> {
+    ) -> Result<Made, SolveError> {
         let engine = self.scene.engine;
         let events = self.step_events(node);
+        let plain = |output| Made { output, contents: Vec::new() };
         match &node.vertex.op {
             Op::Source(SourceOp::Image(image)) if !node.is_read => {
-                crate::sources::unread(engine, image)
+                crate::sources::unread(engine, image).map(plain)
             }
             Op::Source(source) => crate::sources::run(
                 engine,
@@ -258,24 +233,20 @@ impl<'a> Build<'a> {
                 self.scene.session,
                 &events,
                 cancel,
-            ),
-            Op::File(file) => crate::files::run(engine, file, inputs).map(Output::Layers),
-            Op::Exec(exec) => self.exec(node, exec, inputs, &events, cancel).map(Output::Layers),
+            )
+            .map(plain),
+            Op::File(file) => {
+                let since = file_clock();
+                let chain = crate::files::run(engine, file, inputs)?;
+                let contents = self.contents_since(node, inputs, since)?;
+                Ok(Made { output: Output::Layers(chain), contents })
+            }
+            Op::Exec(exec) => self.exec(node, exec, inputs, &events, cancel),
             Op::Merge(merge) => {
                 let links = merge.inputs.iter().filter_map(|i| Some(inputs.get(*i)?.links()));
-                Ok(Output::of_links(links.flatten().collect()))
+                Ok(plain(Output::of_links(links.flatten().collect())))
             }
-            Op::Diff(diff) => {
-                let links = |i: Option<usize>| i.and_then(|i| Some(inputs.get(i)?.links()));
-                let lower = links(diff.lower).unwrap_or_default();
-                let mut upper = links(diff.upper).unwrap_or_default();
-                let is_prefix = lower.len() <= upper.len()
-                    && lower.iter().zip(&upper).all(|(below, above)| below.is(above));
-                match is_prefix {
-                    true => Ok(Output::of_links(upper.split_off(lower.len()))),
-                    false => Err(SolveError::new(Cause::Engine, "a difference of unrelated trees")),
-                }
-            }
+            Op::Diff(diff) => difference(diff, inputs).map(plain),
         }
     }
 
@@ -286,9 +257,10 @@ impl<'a> Build<'a> {
         inputs: &[Output],
         events: &StepEvents,
         cancel: &Cancel,
-    ) -> Result<Chain, SolveError> {
+    ) -> Result<Made, SolveError> {
         let engine = self.scene.engine;
         crate::exec::check_platform(&node.vertex.platform)?;
+        let since = file_clock();
         let views: Result<Vec<Chain>, SolveError> = inputs
             .iter()
             .map(|input| match input {
@@ -297,9 +269,31 @@ impl<'a> Build<'a> {
             })
             .collect();
         let views = views?;
+        // The command sees a copy: what happens to the directory while it runs does not matter.
+        let contents = self.contents_since(node, inputs, since)?;
         let root = exec.root.and_then(|i| views.get(i)).cloned().unwrap_or_default();
         let inputs = ExecInputs { root, platform: &node.vertex.platform, views: &views };
-        crate::exec::run(engine, exec, &inputs, self.scene.session, events, cancel)
+        let chain = crate::exec::run(engine, exec, &inputs, self.scene.session, events, cancel)?;
+        Ok(Made { output: Output::Layers(chain), contents })
+    }
+
+    /// The digests of what the op has read of directories of the caller from `since` on; what it reads of layers can be
+    /// hashed later.
+    fn contents_since(
+        &self,
+        node: &Node<'_>,
+        inputs: &[Output],
+        since: Time,
+    ) -> Result<Vec<Option<Digest>>, SolveError> {
+        let engine = self.scene.engine;
+        let hash = |(at, input): (usize, &Output)| match input {
+            Output::Layers(_) | Output::Lazy(_) => Ok(None),
+            Output::Context(_) => {
+                let view = input.view(engine)?;
+                crate::files::content_since(engine, &node.vertex.op, at, &view, since)
+            }
+        };
+        inputs.iter().enumerate().map(hash).collect()
     }
 
     /// The digests of what the op reads of each input.
@@ -335,19 +329,14 @@ impl<'a> Build<'a> {
     }
 
     /// Remembers a run.
-    fn save(&self, node: &Node<'_>, inputs: &[Output], chain: &Chain) -> Result<(), SolveError> {
+    fn save(
+        &self,
+        node: &Node<'_>,
+        inputs: &[Output],
+        contents: Vec<Option<Digest>>,
+        chain: &Chain,
+    ) -> Result<(), SolveError> {
         let engine = self.scene.engine;
-        let mut contents = Vec::new();
-        for (at, input) in inputs.iter().enumerate() {
-            contents.push(match input {
-                Output::Layers(_) | Output::Lazy(_) => None,
-                // The directory may change: what was read of it is hashed now, from the stat cache.
-                Output::Context(_) => {
-                    let view = input.view(engine)?;
-                    Some(crate::files::content_of(engine, &node.vertex.op, at, &view)?)
-                }
-            });
-        }
         let chains = inputs.iter().map(|i| i.chain().cloned()).collect();
         let note = RunNote { inputs: chains, contents, chain: chain.clone() };
         engine.records().save(&node.op, &node.key, &note)?;
@@ -464,9 +453,10 @@ impl Subject for Build<'_> {
             Op::Exec(_) | Op::File(_) => self.present(node, inputs),
             _ => Ok(()),
         };
-        let done = ready.and_then(|()| self.work(node, inputs, cancel)).and_then(|output| {
+        let done = ready.and_then(|()| self.work(node, inputs, cancel)).and_then(|made| {
+            let Made { output, contents } = made;
             if let (true, Some(chain)) = (is_cached(&node.vertex.op), output.chain()) {
-                self.save(node, inputs, chain)?;
+                self.save(node, inputs, contents, chain)?;
             }
             Ok(output)
         });
@@ -500,6 +490,18 @@ impl Subject for Build<'_> {
             VertexStatus::Cached
         };
         self.scene.ended(node.digest, status);
+    }
+}
+
+/// The layers that the upper tree has above the lower one.
+fn difference(diff: &DiffOp, inputs: &[Output]) -> Result<Output, SolveError> {
+    let links = |i: Option<usize>| i.and_then(|i| Some(inputs.get(i)?.links())).unwrap_or_default();
+    let (lower, mut upper) = (links(diff.lower), links(diff.upper));
+    let is_prefix = lower.len() <= upper.len()
+        && lower.iter().zip(&upper).all(|(below, above)| below.is(above));
+    match is_prefix {
+        true => Ok(Output::of_links(upper.split_off(lower.len()))),
+        false => Err(SolveError::new(Cause::Engine, "a difference of unrelated trees")),
     }
 }
 
