@@ -179,6 +179,12 @@ impl Engine {
             let message = format!("cache mounts of version {} are not known", listing.version);
             return Err(SolveError::new(Cause::Fetch, message).with_hint("use a newer karman"));
         }
+        let is_there = |id: &String| listing.mounts.iter().any(|m| is_called(&m.id, &m.place, id));
+        if let Some(id) = ids.iter().find(|id| !is_there(id)) {
+            let there: Vec<String> = listing.mounts.iter().map(|m| format!("`{}`", m.id)).collect();
+            return Err(SolveError::new(Cause::NotFound, format!("no cache mount `{id}`"))
+                .with_hint(format!("there are {}", there.join(", "))));
+        }
         let mut moved = Vec::new();
         for mount in &listing.mounts {
             if !ids.is_empty() && !ids.iter().any(|id| is_called(&mount.id, &mount.place, id)) {

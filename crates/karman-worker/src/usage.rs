@@ -29,6 +29,8 @@ pub struct UsageRow {
     pub kind: &'static str,
     /// Its id.
     pub id: String,
+    /// What people call it: the `id` of a cache mount.
+    pub name: Option<String>,
     /// Bytes on disk; files shared by links are counted in each layer.
     pub size: u64,
     /// When it was made, nanoseconds since 1970.
@@ -57,7 +59,7 @@ pub struct RowFilter {
     pub unused_for: Option<Duration>,
     /// Only these kinds; all where it is empty.
     pub kinds: Vec<String>,
-    /// Only ids that begin with one of these; all where it is empty.
+    /// Only ids that begin with one of these, and names that are one of these; all where it is empty.
     pub ids: Vec<String>,
 }
 
@@ -98,7 +100,10 @@ impl RowFilter {
     #[must_use]
     pub fn lets(&self, row: &UsageRow) -> bool {
         let bare = row.id.strip_prefix("sha256:").unwrap_or(&row.id);
-        let begins = |id: &String| bare.starts_with(id.strip_prefix("sha256:").unwrap_or(id));
+        let is_called = |id: &String| {
+            bare.starts_with(id.strip_prefix("sha256:").unwrap_or(id))
+                || row.name.as_ref() == Some(id)
+        };
         let is_old = self.unused_for.is_none_or(|age| {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
             let limit =
@@ -107,7 +112,7 @@ impl RowFilter {
         });
         is_old
             && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == row.kind))
-            && (self.ids.is_empty() || self.ids.iter().any(begins))
+            && (self.ids.is_empty() || self.ids.iter().any(is_called))
     }
 }
 
@@ -152,12 +157,14 @@ impl Engine {
                 last_used: info.last_used,
                 in_use: live.layers.contains(&info.id),
                 id: info.id.to_string(),
+                name: None,
             });
         }
         for blob in self.store().blobs().map_err(store_error)? {
             rows.push(UsageRow {
                 kind: "blob",
                 id: blob.digest.to_string(),
+                name: None,
                 size: blob.size,
                 created: blob.created,
                 last_used: blob.last_used,
@@ -183,17 +190,44 @@ impl Engine {
             let stat = opened.stat_self().or_fail(Cause::Store, doing)?;
             let size = tree_size(&opened, 0).or_fail(Cause::Store, doing)?;
             let time = stat.mtime.as_nanos();
-            Ok(UsageRow { kind, id, size, created: time, last_used: time, in_use: false })
+            let (created, last_used) = (time, time);
+            Ok(UsageRow { kind, id, name: None, size, created, last_used, in_use: false })
         };
         if kind == name {
             return Ok(vec![row(name.to_owned(), &path)?]);
         }
         let mut rows = Vec::new();
+        let uses = self.uses_of_mounts()?;
         for entry in dir.read_dir().or_fail(Cause::Store, doing)? {
             let id = entry.name.to_string_lossy().into_owned();
-            rows.push(row(id, &path.join(&entry.name))?);
+            let mut row = row(id, &path.join(&entry.name))?;
+            if let Some((name, last_used)) = uses.get(&row.id) {
+                row.name = Some(name.clone());
+                row.last_used = row.last_used.max(*last_used);
+            }
+            rows.push(row);
         }
         Ok(rows)
+    }
+
+    /// The ids of cache mounts by their directories, and when they were used last: a step that only reads, or writes
+    /// deep below, leaves no trace in the directory.
+    fn uses_of_mounts(&self) -> Result<BTreeMap<String, (String, i64)>, SolveError> {
+        let list = |bucket| self.store().list(bucket, "").map_err(store_error);
+        let infos: BTreeMap<Vec<u8>, (Option<CacheMountInfo>, i64)> = list(CacheMountInfo::BUCKET)?
+            .into_iter()
+            .map(|row| (row.key, (serde_json::from_slice(&row.value).ok(), row.last_used)))
+            .collect();
+        let mut uses = BTreeMap::new();
+        for row in list(MOUNTS)? {
+            let (info, used) =
+                infos.get(&row.key).map_or((None, 0), |(i, used)| (i.as_ref(), *used));
+            let place = || String::from_utf8_lossy(&row.key).into_owned();
+            let name = info.map_or_else(place, |info| info.id.clone());
+            let directory = String::from_utf8_lossy(&row.value).into_owned();
+            uses.insert(directory, (name, used.max(row.last_used)));
+        }
+        Ok(uses)
     }
 
     /// Removes what nothing needs: build cache that no named image uses, by the filter's rules.
@@ -453,6 +487,7 @@ mod tests {
         let row = UsageRow {
             kind: "blob",
             id: "sha256:00ff".to_owned(),
+            name: Some("apt".to_owned()),
             size: 1,
             created: 0,
             last_used: 0,
@@ -465,6 +500,7 @@ mod tests {
         assert!(lets(&[], &[], None) && lets(&["blob"], &["00"], Some(Duration::from_secs(1))));
         assert!(lets(&["layer", "blob"], &["sha256:00ff"], None));
         assert!(!lets(&["layer"], &[], None) && !lets(&[], &["ff"], None));
+        assert!(lets(&[], &["apt"], None) && !lets(&[], &["ap"], None), "names are whole");
         let century = Duration::from_secs(100 * 365 * 24 * 3600);
         assert!(!lets(&[], &[], Some(century)), "used within this time");
     }

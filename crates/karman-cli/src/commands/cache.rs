@@ -110,7 +110,7 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
         "type" => match KINDS.iter().find(|(name, _)| *name == value) {
             Some((_, kind)) => Ok(Filter::Kind(kind)),
             None => Err(format!(
-                "unknown type `{value}`: want `layer`, `blob`, `cache-mount` or `packages`"
+                "unknown type `{value}`: want `layer`, `blob`, `cache-mount`, `packages` or `advisories`"
             )),
         },
         "id" if !value.is_empty() => Ok(Filter::Id(value.to_owned())),
@@ -298,6 +298,7 @@ fn usage_json(rows: &[UsageRow]) -> String {
     let records = rows.iter().map(|row| {
         json!({
             "id": row.id,
+            "name": row.name,
             "kind": row.kind,
             "size": row.size,
             "created": row.created,

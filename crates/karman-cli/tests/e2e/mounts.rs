@@ -1,7 +1,7 @@
 //! Cache mounts: who shares them, waiting for them, moving them to another store.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use karman_testing::{Place, Tested};
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +16,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_mount_may_be_shared_by_all", a_mount_may_be_shared_by_all),
     ("waiting_for_a_locked_mount_can_be_interrupted", waiting_can_be_interrupted),
     ("mounts_move_to_another_store", mounts_move_to_another_store),
+    ("a_mount_is_pruned_by_its_id_and_use", a_mount_is_pruned_by_its_id_and_use),
     ("mounts_that_are_not_there_are_told", mounts_that_are_not_there_are_told),
 ];
 
@@ -132,6 +133,29 @@ fn waiting_can_be_interrupted(lab: &Lab) -> Tested {
     Ok(())
 }
 
+/// The directory of a mount does not tell when it was used.
+fn a_mount_is_pruned_by_its_id_and_use(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let text = "FROM busybox\nARG N\nRUN --mount=type=cache,id=a,target=/a \
+                --mount=type=cache,id=b,target=/b cat /a/f /b/f; echo $N > /a/f && echo > /b/f\n";
+    place.write("ctx/Dockerfile", text);
+    lab.build(&place, &["ctx"]).ok();
+    let mounts = fs::read_dir(place.store().join("mounts")).expect("mounts").flatten();
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    for mount in mounts {
+        fs::File::open(mount.path()).and_then(|d| d.set_modified(long_ago)).expect("a time");
+    }
+    let prune = |filter: &str| {
+        let kind = ["cache", "prune", "--force", "--filter", "type=cache-mount", "--filter"];
+        place.run([&kind[..], &[filter]].concat()).ok().out
+    };
+    assert!(prune("until=1h").starts_with("Removed: 0\n"), "it was used right now");
+    assert!(prune("id=a").starts_with("Removed: 1\n"));
+    let left: Vec<String> = listed(&place).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(left, ["b"]);
+    Ok(())
+}
+
 fn mounts_move_to_another_store(lab: &Lab) -> Tested {
     let first = lab.place()?;
     let registry = Registry::start(lab, &first, false)?;
@@ -157,6 +181,7 @@ fn mounts_move_to_another_store(lab: &Lab) -> Tested {
         assert_eq!(lines[..2], ["kept", "kept"], "contents and links: {seen}");
         assert!(lines[2].starts_with("750 7 "), "mode and owner of the mount: {seen}");
         assert_eq!(lines[3], "600 0 1000000000", "mode, owner and time of a file: {seen}");
+        second.run(["cache", "import", "--id", "x", to]).is(7, "no cache mount `x`");
         let again = second.run(["cache", "import", to]).ok();
         assert!(again.out.is_empty() && again.err.contains("kept"), "{}", again.err);
         let again = second.run(["cache", "import", "--replace", "--id", "c", to]).ok();
