@@ -15,6 +15,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_store_of_a_newer_version_is_refused", a_store_of_a_newer_version_is_refused),
     ("a_broken_index_is_told", a_broken_index_is_told),
     ("an_interrupt_ends_everything_with_130", an_interrupt_ends_everything_with_130),
+    ("an_interrupt_ends_an_export", an_interrupt_ends_an_export),
     ("a_termination_ends_everything_with_130", a_termination_ends_everything_with_130),
     ("a_killed_build_leaves_no_process", a_killed_build_leaves_no_process),
 ];
@@ -143,6 +144,27 @@ fn an_interrupt_ends_everything_with_130(lab: &Lab) -> Tested {
 
 fn a_termination_ends_everything_with_130(lab: &Lab) -> Tested {
     ends_everything(lab, Signal::TERM, 3)
+}
+
+/// Compressing what this build makes takes much longer than the test waits.
+fn an_interrupt_ends_an_export(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    place.write("ctx/Dockerfile", "FROM busybox\nRUN head -c 120000000 /dev/urandom > /r\n");
+    lab.build(&place, &["-o", "type=cacheonly", "ctx"]).ok();
+    let log = place.work().join("log");
+    let output = "type=oci,dest=out.tar,compression=zstd,compression-level=19";
+    let mut command = place.command(lab.build_args(&["-o", output, "-t", "x", "ctx"]));
+    command.stderr(std::fs::File::create(&log).expect("a log"));
+    let mut child = command.spawn().expect("karman starts");
+    let told = || std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(wait_for(|| told().contains("exporting to")), "{}", told());
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{}", told());
+    assert!(told().contains("the build was interrupted"), "{}", told());
+    let left = std::fs::read_dir(place.work()).expect("work").flatten();
+    let left: Vec<String> = left.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    assert!(left.iter().all(|name| !name.contains("out.tar")), "{left:?}");
+    Ok(())
 }
 
 fn ends_everything(lab: &Lab, by: Signal, seed: u32) -> Tested {

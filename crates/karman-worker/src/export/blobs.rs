@@ -20,6 +20,7 @@ use karman_snapshot::SnapshotId;
 use karman_sys::fs::Dir;
 use serde::{Deserialize, Serialize};
 
+use super::Stoppable;
 use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
@@ -228,7 +229,8 @@ fn make(engine: &Engine, id: &SnapshotId, recipe: &LayerRecipe) -> Result<Blob, 
     }
     let (dir, windows) = open_layer(engine, id)?;
     let options = options(engine, recipe, windows.pairs());
-    let made = write_layer(&dir, &options, store).or_fail(Cause::Engine, "make a layer")?;
+    let stoppable = Stoppable::new(engine, store);
+    let made = write_layer(&dir, &options, &stoppable).or_fail(Cause::Engine, "make a layer")?;
     let blob = Blob { diff_id: made.diff_id, descriptor: made.descriptor };
     let bytes = serde_json::to_vec(&blob).or_fail(Cause::Engine, "write a record")?;
     store.put(BUCKET, &key, &bytes).map_err(store_error)?;
@@ -279,7 +281,8 @@ fn as_it_came(
         return Ok(Some(Blob { diff_id: *diff_id, descriptor }));
     }
     let options = options(engine, recipe, &[]);
-    let made = recompress(store, &descriptor.digest, diff_id, &options, store)
+    let stoppable = Stoppable::new(engine, store);
+    let made = recompress(store, &descriptor.digest, diff_id, &options, &stoppable)
         .or_fail(Cause::Engine, "compress a layer again")?;
     Ok(Some(Blob { diff_id: made.diff_id, descriptor: made.descriptor }))
 }

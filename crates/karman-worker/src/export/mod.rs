@@ -22,6 +22,7 @@ mod layers;
 mod prepare;
 mod publish;
 mod shipped;
+mod stoppable;
 mod write;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub(crate) use blobs::{Blob, Compressor, LayerRecipe, remember_blob, shipped};
 pub(crate) use layers::{complete_history, plan_layers};
 use prepare::Stage;
 pub(crate) use shipped::is_as_shipped;
+pub(crate) use stoppable::{Stoppable, interrupted};
 pub(crate) use write::write_images;
 
 use crate::cache::Chain;

@@ -15,7 +15,7 @@ use karman_oci::Manifest;
 use karman_sys::fs::Dir;
 use karman_sys::program::Program;
 
-use super::Prepared;
+use super::{Prepared, Stoppable, interrupted};
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
 use crate::images::read_document;
@@ -25,6 +25,9 @@ use crate::sources::discard_damaged;
 
 /// Makes one prepared output appear.
 pub(super) fn write(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveError> {
+    if scene.engine.interrupted() {
+        return Err(interrupted());
+    }
     match one.export.kind {
         OutputKind::CacheOnly => Ok(()),
         OutputKind::Image => tag(scene, one),
@@ -60,10 +63,12 @@ pub(crate) fn write_images(
         OutputKind::Docker => ArchiveKind::Docker,
         _ => ArchiveKind::Oci,
     };
+    let archive =
+        |out: &mut dyn Write| write_archive(store, images, kind, &mut Stoppable::new(engine, out));
     let done = match (&export.dest, export.archive) {
-        (Some(dest), true) => write_file(dest, |out| write_archive(store, images, kind, out)),
+        (Some(dest), true) => write_file(dest, archive),
         (Some(dest), false) => write_layout(store, images, dest),
-        (None, true) => to_stdout(|out| write_archive(store, images, kind, out)),
+        (None, true) => to_stdout(archive),
         (None, false) => {
             return Err(SolveError::new(Cause::Input, "`tar=false` needs `dest=`"));
         }
@@ -145,9 +150,12 @@ fn files(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveE
     }
     let clamp_later = one.export.rewrite_timestamp;
     let times = TimePolicy { epoch, windows: windows.pairs(), clamp_later };
+    let archive = |out: &mut dyn Write| {
+        export_tar(&systems, is_split, times, &mut Stoppable::new(scene.engine, out))
+    };
     let done = match &one.export.dest {
-        Some(dest) => write_file(dest, |out| export_tar(&systems, is_split, times, out)),
-        None => to_stdout(|out| export_tar(&systems, is_split, times, out)),
+        Some(dest) => write_file(dest, archive),
+        None => to_stdout(archive),
     };
     done.or_fail(Cause::Engine, &doing)
 }

@@ -16,7 +16,7 @@ use super::{CutImage, Wanted};
 use crate::cache::Chain;
 use crate::engine::Engine;
 use crate::error::{OrFail as _, store as store_error};
-use crate::export::Blob;
+use crate::export::{Blob, Stoppable};
 use crate::layers::Windows;
 use crate::solve::locked;
 
@@ -182,7 +182,8 @@ fn write(
         threads: 1,
     };
     let store = engine.store();
-    let made = write_group(&loaded.tree, &entries, dirs, &options, store)
+    let stoppable = Stoppable::new(engine, store);
+    let made = write_group(&loaded.tree, &entries, dirs, &options, &stoppable)
         .or_fail(Cause::Engine, "make a layer")?;
     let blob = Blob { diff_id: made.diff_id, descriptor: made.descriptor };
     let bytes = serde_json::to_vec(&blob).or_fail(Cause::Engine, "write a record")?;

@@ -25,7 +25,7 @@ pub(crate) use run::{Build, Traced};
 use crate::engine::Engine;
 use crate::error::OrFail as _;
 use crate::exec::StepEvents;
-use crate::export::{Compressor, export_all, plan_layers};
+use crate::export::{Compressor, export_all, interrupted, plan_layers};
 use crate::layers::file_clock;
 use crate::remote::{Imports, export_caches};
 use crate::why;
@@ -59,7 +59,8 @@ pub(crate) fn solve(
         };
         // A cache that did not keep its promise is passed over; what ran meanwhile is in our own.
         if !failed || bad == spoiled || engine.interrupted() {
-            return solved;
+            return solved
+                .map_err(|error| if engine.interrupted() { interrupted() } else { error });
         }
         for name in bad.difference(&spoiled) {
             let message = format!("the cache {name} is no longer used: layers of it cannot be had");
@@ -126,16 +127,14 @@ impl<'a> Scene<'a> {
         match solved {
             Ok(_) => Ok(build),
             Err(Failure::Vertex(vertex, error)) => Err(self.explain(needed[vertex], error)),
-            Err(Failure::Cancelled) => {
-                Err(SolveError::new(Cause::Interrupted, "the build was interrupted"))
-            }
+            Err(Failure::Cancelled) => Err(interrupted()),
         }
     }
 
     /// Adds to an error which vertex it is about.
     fn explain(&self, vertex: VertexDigest, mut error: SolveError) -> SolveError {
         if self.engine.cancel_token().is_cancelled() && self.engine.interrupted() {
-            return SolveError::new(Cause::Interrupted, "the build was interrupted");
+            return interrupted();
         }
         if error.vertex.is_none() {
             error.vertex = Some(vertex);
