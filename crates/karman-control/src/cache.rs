@@ -197,6 +197,9 @@ impl<'a> Fields<'a> {
                 level.parse().map_err(|_| bad("compression-level", &level, "want a number"));
             compression.level = Some(number?);
         }
+        if let Some((level, want)) = compression.wrong_level() {
+            return Err(bad("compression-level", &level.to_string(), want));
+        }
         Ok(compression)
     }
 

@@ -1,6 +1,7 @@
 //! `--output` specs: `type=oci,dest=x.tar,compression=zstd`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::{Annotation, AnnotationError};
@@ -40,6 +41,16 @@ impl CompressionKind {
     /// The names that [`CompressionKind::parse`] reads.
     pub const NAMES: &str = "gzip, estargz, zstd or uncompressed";
 
+    /// The levels that exist, and how that is said; `None` where there are none to choose from.
+    #[must_use]
+    pub fn levels(self) -> Option<(RangeInclusive<i32>, &'static str)> {
+        match self {
+            Self::Gzip | Self::Estargz => Some((0..=9, "want 0 to 9")),
+            Self::Zstd => Some((1..=22, "want 1 to 22")),
+            Self::Uncompressed => None,
+        }
+    }
+
     /// Reads BuildKit's name of a compression.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -71,6 +82,15 @@ pub struct Compression {
     pub kind: CompressionKind,
     /// How hard; `None` is the default of the kind.
     pub level: Option<i32>,
+}
+
+impl Compression {
+    /// The level, where it is none of the compression's, and which ones are.
+    #[must_use]
+    pub fn wrong_level(self) -> Option<(i32, &'static str)> {
+        let (level, (range, want)) = (self.level?, self.kind.levels()?);
+        (!range.contains(&level)).then_some((level, want))
+    }
 }
 
 /// How the final tree of an image becomes layers.
@@ -254,7 +274,7 @@ impl OutputSpec {
             "cacheonly" => OutputKind::CacheOnly,
             _ => return Err(OutputSpecError::UnknownType(kind)),
         };
-        let dest = attributes.remove("dest");
+        let dest = attributes.remove("dest").filter(|dest| !dest.is_empty());
         Ok(Self { kind, dest, attributes })
     }
 
@@ -288,8 +308,12 @@ impl OutputSpec {
             self.attribute(&mut export, name, value)?;
         }
         export.layering = self.layering()?;
-        match (self.kind, &self.dest) {
-            (OutputKind::Local, None) => Err(OutputSpecError::NoDestination("local")),
+        if let Some((level, want)) = export.compression.wrong_level() {
+            let (name, value) = ("compression-level".to_owned(), level.to_string());
+            return Err(OutputSpecError::BadValue { name, value, want });
+        }
+        match (self.kind, self.dest.as_deref()) {
+            (OutputKind::Local, None | Some("-")) => Err(OutputSpecError::NoDestination("local")),
             _ => Ok(export),
         }
     }
@@ -441,6 +465,28 @@ mod tests {
         assert_eq!(export.dest, Some(PathBuf::from("x.tar")));
         assert_eq!(export.compression.kind, CompressionKind::Zstd);
         assert_eq!(export.compression.level, Some(9));
+    }
+
+    #[test]
+    fn a_level_is_one_of_its_compression() {
+        let bound = |spec: &str| OutputSpec::parse(spec).and_then(|s| s.bind()).map(drop);
+        for fine in [
+            "gzip,compression-level=0",
+            "zstd,compression-level=22",
+            "uncompressed,compression-level=99",
+        ] {
+            assert_eq!(bound(&format!("type=oci,compression={fine}")), Ok(()));
+        }
+        for (wrong, want) in
+            [("gzip,compression-level=10", "0 to 9"), ("zstd,compression-level=-1", "1 to 22")]
+        {
+            let error =
+                bound(&format!("type=oci,compression={wrong}")).expect_err(wrong).to_string();
+            assert!(error.contains(want) && error.contains("compression-level="), "{error}");
+        }
+        for nowhere in ["type=local,dest=-", "type=local,dest="] {
+            assert_eq!(bound(nowhere), Err(OutputSpecError::NoDestination("local")));
+        }
     }
 
     #[test]

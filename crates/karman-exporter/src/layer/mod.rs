@@ -56,7 +56,7 @@ pub enum LayerError {
         source: io::Error,
     },
     /// The level does not exist.
-    #[error("compression level {level} does not exist for {kind} (want {want})")]
+    #[error("compression level {level} does not exist for {kind} ({want})")]
     Level {
         /// The level asked for.
         level: i32,
@@ -100,14 +100,16 @@ pub enum LayerError {
 /// # Errors
 /// When the level does not exist.
 pub fn level(compression: Compression) -> Result<i32, LayerError> {
-    let (kind, default, range, want) = match compression.kind {
-        CompressionKind::Gzip => ("gzip", DEFAULT_GZIP_LEVEL, 0..=9, "0 to 9"),
-        CompressionKind::Estargz => ("estargz", DEFAULT_GZIP_LEVEL, 0..=9, "0 to 9"),
-        CompressionKind::Zstd => ("zstd", DEFAULT_ZSTD_LEVEL, 1..=22, "1 to 22"),
+    let (kind, default) = match compression.kind {
+        CompressionKind::Gzip => ("gzip", DEFAULT_GZIP_LEVEL),
+        CompressionKind::Estargz => ("estargz", DEFAULT_GZIP_LEVEL),
+        CompressionKind::Zstd => ("zstd", DEFAULT_ZSTD_LEVEL),
         CompressionKind::Uncompressed => return Ok(0),
     };
-    let level = compression.level.unwrap_or(default);
-    if range.contains(&level) { Ok(level) } else { Err(LayerError::Level { level, kind, want }) }
+    match compression.wrong_level() {
+        None => Ok(compression.level.unwrap_or(default)),
+        Some((level, want)) => Err(LayerError::Level { level, kind, want }),
+    }
 }
 
 /// The media type of a layer. Docker has types for gzip and plain layers only; zstd keeps the OCI type.
