@@ -35,7 +35,7 @@ pub(super) fn timeline(timeline: &Timeline) -> String {
     chosen.sort_unstable();
     let height = ROW * (chosen.len() + 1);
     out.push_str(&format!(
-        "<svg class=\"build\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Timeline of the build\">\n"
+        "<div class=\"scroll\" tabindex=\"0\"><svg class=\"build\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Timeline of the build\">\n"
     ));
     for (row, at) in chosen.iter().enumerate() {
         out.push_str(&bar(&timeline.steps[*at], row, total));
@@ -49,7 +49,7 @@ pub(super) fn timeline(timeline: &Timeline) -> String {
             "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"{anchor}\">{time:.1} s</text>\n"
         ));
     }
-    out + "</svg>\n"
+    out + "</svg></div>\n"
 }
 
 fn bar(step: &Step, row: usize, total: f64) -> String {

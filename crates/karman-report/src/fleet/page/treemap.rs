@@ -60,14 +60,14 @@ fn picture(label: &str, items: Vec<Item>) -> String {
     let sizes: Vec<f64> = items.iter().map(|i| i.bytes as f64).collect();
     let rectangles = squarify(&sizes, WIDTH, HEIGHT);
     let mut out = format!(
-        "{}<svg class=\"treemap\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"group\" aria-label=\"{}\">\n",
+        "{}<div class=\"scroll\" tabindex=\"0\"><svg class=\"treemap\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"group\" aria-label=\"{}\">\n",
         legend(&items),
         escape(label)
     );
     for (item, rectangle) in items.iter().zip(rectangles) {
         out.push_str(&drawn(item, rectangle));
     }
-    out + "</svg>\n"
+    out + "</svg></div>\n"
 }
 
 /// The largest items, the largest first; the rest of each kind as one.
