@@ -81,10 +81,10 @@ impl ViewCache {
         Ok(Self { store: store.clone(), tables, newest: None })
     }
 
-    /// Notes something of a directory of the caller that is looked at for a digest.
+    /// Notes something of a directory of the caller that is looked at for a digest. Only the kernel sets ctimes; an mtime may
+    /// well lie in the future.
     pub fn look(&mut self, stat: &Stat) {
-        let changed = stat.mtime.as_nanos().max(stat.ctime.as_nanos());
-        self.newest = self.newest.max(Some(changed));
+        self.newest = self.newest.max(Some(stat.ctime.as_nanos()));
     }
 
     /// Whether nothing that was digested or looked at has changed at `time` or later. Kernels stamp files with

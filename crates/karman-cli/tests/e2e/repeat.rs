@@ -14,6 +14,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_changed_file_reruns_what_follows", a_changed_file_reruns_what_follows),
     ("a_touched_file_reruns_nothing", a_touched_file_reruns_nothing),
     ("a_file_that_changes_during_a_build", a_file_that_changes_during_a_build),
+    ("a_file_from_the_future_is_cached_elsewhere", a_file_from_the_future_is_cached_elsewhere),
     ("equal_results_end_the_chain_of_reruns", equal_results_end_the_chain_of_reruns),
     ("targets_share_the_steps_they_have_in_common", targets_share_steps),
     ("no_cache_runs_everything", no_cache_runs_everything),
@@ -190,6 +191,24 @@ fn a_file_that_changes_during_a_build(lab: &Lab) -> Tested {
             "{log}"
         );
     }
+    Ok(())
+}
+
+/// What was read is known although its own time says that it is still to be written.
+fn a_file_from_the_future_is_cached_elsewhere(lab: &Lab) -> Tested {
+    let text = "FROM busybox\nRUN --mount=type=bind,source=a,target=/m cp /m /read\n";
+    let place = |more: &str| -> Result<(Place, String), karman_testing::Skip> {
+        let place = lab.place()?;
+        place.write("ctx/Dockerfile", text);
+        place.write("ctx/a", "one");
+        date(&place, "ctx/a", SystemTime::now() + Duration::from_secs(1 << 30));
+        let log = lab.build(&place, &["-o", "files", more, "ctx"]).ok().err;
+        Ok((place, log))
+    };
+    let (first, _) = place("--cache-to=type=local,dest=cache")?;
+    let cache = first.work().join("cache");
+    let (_, log) = place(&format!("--cache-from=type=local,src={}", cache.display()))?;
+    assert_eq!(executed(&log), [""; 0], "{log}");
     Ok(())
 }
 
