@@ -1,16 +1,14 @@
 //! One build: plan, show, solve, cancel.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use karman_build::{
     Answered, BuildFacts, Call, PlanError, Planned, TargetSpec, needs_stdin, plan, plan_what_can,
     short_warning, warnings_summary,
 };
-use karman_control::{
-    Backend as _, CachePlace, Event, OutputKind, SecretSource, Session, SolveResponse,
-};
+use karman_control::{Backend as _, CachePlace, Event, SecretSource, Session, SolveResponse};
 use karman_diag::{Diagnostic, SourceMap, render};
 use karman_oci::Reference;
 use karman_report::{Progress, Redactor, Reporter};
@@ -22,7 +20,7 @@ use crate::commands::audit;
 use crate::failure::{Done, Failure};
 use crate::flags::Allow;
 use crate::setup::Context;
-use crate::{out, progress};
+use crate::{destinations, out, progress};
 
 /// The step before the backend's: Dockerfiles, contexts, base images.
 const PLANNING: &str = "[internal] load build definition";
@@ -61,7 +59,7 @@ pub(crate) struct Made {
 
 /// Runs a build.
 pub(crate) fn build(job: Job, context: &Context) -> Done<Made> {
-    refuse_terminal(&job.specs)?;
+    destinations::check(&job.specs)?;
     // A policy that is wrong is told before anything is built.
     let gate = job.gate.as_deref().map(|policy| audit::gate(policy, context)).transpose()?;
     let engine = context.open_for(job.pull, unverified(&job.specs))?;
@@ -314,35 +312,6 @@ fn read_stdin() -> Done<Vec<u8>> {
         return Err(Failure::usage(format!("standard input is larger than {MAX_STDIN} bytes")));
     }
     Ok(bytes)
-}
-
-/// Archives do not go to a terminal, and only one goes to standard output.
-fn refuse_terminal(specs: &[TargetSpec]) -> Done<()> {
-    let archives = specs.iter().flat_map(|s| &s.exports).filter(|e| {
-        let file = matches!(e.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar);
-        file && e.dest.is_none() && e.load.is_none()
-    });
-    match archives.count() {
-        0 => Ok(()),
-        1 if std::io::stdout().is_terminal() => Err(Failure::usage_hint(
-            "refusing to write an archive to the terminal",
-            "redirect standard output, or name a file with `dest=`",
-        )),
-        1 => Ok(()),
-        _ => Err(Failure::usage_hint(
-            "only one output can go to standard output",
-            "name files with `dest=`",
-        )),
-    }
-}
-
-/// Whether an output of these goes to standard output.
-pub(crate) fn uses_stdout(specs: &[TargetSpec]) -> bool {
-    let archive = |kind| matches!(kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar);
-    specs
-        .iter()
-        .flat_map(|s| &s.exports)
-        .any(|e| archive(e.kind) && e.dest.is_none() && e.load.is_none())
 }
 
 /// The tags of each target, for the metadata.

@@ -17,6 +17,7 @@ mod call;
 mod cli;
 mod commands;
 mod config;
+mod destinations;
 mod driver;
 mod env;
 mod failure;

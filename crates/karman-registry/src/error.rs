@@ -77,6 +77,26 @@ pub enum RegistryError {
         #[source]
         source: NetError,
     },
+    /// The registry has the image, but not one of its blobs.
+    #[error("`{reference}` names the blob `{digest}`, which the registry does not have")]
+    BlobGone {
+        /// The reference.
+        reference: String,
+        /// The blob.
+        digest: Digest,
+        /// The exchange.
+        #[source]
+        source: NetError,
+    },
+    /// The registry does not let an account in.
+    #[error("registry `{host}` refuses the user or the password")]
+    WrongAccount {
+        /// The registry.
+        host: String,
+        /// The exchange.
+        #[source]
+        source: NetError,
+    },
     /// The registry denies access, with or without credentials.
     #[error("{} `{reference}` is denied: {}", if *pushing { "push to" } else { "access to" }, if *pushing { "the account may not write there, or a login is needed" } else { "it does not exist or needs a login" })]
     Denied {
@@ -219,6 +239,12 @@ impl RegistryError {
             Self::Denied { .. } => {
                 Some("check the name, and that the account may pull it".to_owned())
             }
+            Self::BlobGone { .. } => {
+                Some("push the image again, or build with another base or cache".to_owned())
+            }
+            Self::WrongAccount { .. } => Some(
+                "nothing was kept; some registries want an access token as the password".to_owned(),
+            ),
             Self::Schema1 { .. } => {
                 Some("push the image again with a current tool to convert it".to_owned())
             }

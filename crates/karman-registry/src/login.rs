@@ -39,7 +39,7 @@ impl Registry {
     /// Whether a registry lets an account in: asks for the API's root as `docker login` does.
     ///
     /// # Errors
-    /// [`RegistryError::Denied`] when it does not; otherwise when it cannot be reached.
+    /// [`RegistryError::WrongAccount`] when it does not; otherwise when it cannot be reached.
     pub fn check_login(&self, host: &str, credential: Credential) -> Result<(), RegistryError> {
         let config =
             Config { credentials: Arc::new(Trial(credential)), ..self.inner.config.clone() };
@@ -53,7 +53,12 @@ impl Registry {
         let endpoint = trial.registry_of(&reference)?;
         let url = endpoint.api_url();
         let mut access = Access::login(&trial, &endpoint, &reference);
-        access.send(&|| Request::get(&url)).map(drop)
+        access.send(&|| Request::get(&url)).map(drop).map_err(|error| match error {
+            RegistryError::Denied { source, .. } => {
+                RegistryError::WrongAccount { host: host.to_owned(), source }
+            }
+            error => error,
+        })
     }
 }
 

@@ -156,6 +156,12 @@ impl Registry {
             let url = endpoint.blob_url(&descriptor.digest.to_string());
             Access::pulling(self, endpoint, reference).download(&url, sink, &expect)
         })
+        .map_err(|error| match error {
+            RegistryError::NotFound { reference, source } => {
+                RegistryError::BlobGone { reference, digest: descriptor.digest, source }
+            }
+            error => error,
+        })
     }
 
     /// The first success among mirrors and registry; the registry's own error when there is none.

@@ -50,6 +50,12 @@ fn what_does_not_exist_is_told() {
     let server = Server::start(|_| Reply::new(404, ""));
     let error = registry(Config::default()).resolve(&reference(&server)).unwrap_err();
     assert!(matches!(error, RegistryError::NotFound { .. }));
+    let image = Image::new();
+    let blob = &image.layer_descriptor;
+    let fetched =
+        registry(Config::default()).fetch_blob(&reference(&server), blob, &mut Vec::new());
+    let told = fetched.unwrap_err().to_string();
+    assert!(told.contains(&format!("names the blob `{}`", blob.digest)), "{told}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::layers::Format;
 use crate::progress::ProgressArgs;
 use crate::random::random;
 use crate::setup::Context;
-use crate::{layers, metadata, out};
+use crate::{destinations, layers, metadata, out};
 
 /// Which bake files, and what is changed in them.
 #[derive(Debug, Default, Clone, clap::Args)]
@@ -202,6 +202,7 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
         Some(format) => specs.into_iter().map(|spec| only_planned(spec, format)).collect(),
         None => specs,
     };
+    args.metadata_file.iter().try_for_each(|file| destinations::check_file(file))?;
     let tags = driver::tags_of(&specs);
     let Made { response, failed } = driver::build(job(specs), context)?;
     if let (Some(format), Some(plan)) = (args.print_layers, &response.layers) {

@@ -19,7 +19,7 @@ use crate::flags::{
 use crate::progress::ProgressArgs;
 use crate::setup::Context;
 use crate::units::parse_pair;
-use crate::{metadata, out};
+use crate::{destinations, metadata, out};
 
 /// The name of the only target.
 const NAME: &str = "default";
@@ -138,7 +138,7 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
     let (metadata_file, iidfile) = (args.metadata_file.clone(), args.iidfile.clone());
     check_names(&spec)?;
     let specs = vec![spec];
-    let (tags, stdout) = (driver::tags_of(&specs), driver::uses_stdout(&specs));
+    let (tags, stdout) = (driver::tags_of(&specs), destinations::uses_stdout(&specs));
     let mut allow = args.allow;
     if args.network.as_deref() == Some("host") {
         // As in buildx: whoever says it on the command line allows it.
@@ -158,6 +158,7 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
         return method.show(driver::call(&job, call, &context)?);
     }
     let is_nameless = is_nameless(&job.specs);
+    metadata_file.iter().chain(&iidfile).try_for_each(|file| destinations::check_file(file))?;
     if let Some(file) = &iidfile {
         // An id that is left from an earlier build must not outlive a failure.
         metadata::remove(file)?;

@@ -80,6 +80,10 @@ pub(crate) fn export(args: &ExportArgs, context: &Context) -> Done<()> {
 pub(crate) fn import(args: &ImportArgs, context: &Context) -> Done<()> {
     let engine = context.open(false)?;
     let place = below(&args.place, context);
+    if let MountsPlace::Archive(path) | MountsPlace::Directory(path) = &place {
+        let read = |source| Failure::File { doing: "read", path: path.clone(), source };
+        path.metadata().map_err(read)?;
+    }
     let work = || engine.import_cache_mounts(&args.id, &place, args.replace);
     show(&watched(&engine, || (), work)?.map_err(Failure::from)?, "imported")
 }

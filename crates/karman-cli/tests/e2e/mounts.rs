@@ -199,8 +199,7 @@ fn mounts_that_are_not_there_are_told(lab: &Lab) -> Tested {
     let place = lab.place()?;
     let told = place.run(["cache", "export", "--id", "none", "x.tar"]);
     assert!(told.code != 0 && told.err.contains("no cache mount `none`"), "{}", told.err);
-    let told = place.run(["cache", "import", "nowhere.tar"]);
-    assert!(told.code != 0 && told.err.contains("nowhere.tar"), "{}", told.err);
+    place.run(["cache", "import", "nowhere.tar"]).is(3, "nowhere.tar");
     place.write("ctx/Dockerfile", "FROM busybox\nRUN true\n");
     lab.build(&place, &["-o", "type=oci,dest=image.tar", "ctx"]).ok();
     let told = place.run(["cache", "import", "image.tar"]);

@@ -26,6 +26,7 @@ pub(crate) const TESTS: Tests = &[
     ("images_are_loaded_into_other_stores", images_are_loaded_into_other_stores),
     ("podman_takes_what_is_loaded", podman_takes_what_is_loaded),
     ("a_new_directory_appears_whole", a_new_directory_appears_whole),
+    ("destinations_that_cannot_be_are_told_first", destinations_that_cannot_be),
 ];
 
 const DOCKERFILE: &str = "\
@@ -337,5 +338,31 @@ fn a_new_directory_appears_whole(lab: &Lab) -> Tested {
         place.work().join("new/dir/mine").exists()
             && place.work().join("new/dir/data/owned").exists()
     );
+    Ok(())
+}
+
+fn destinations_that_cannot_be(lab: &Lab) -> Tested {
+    let place = place(lab)?;
+    fs::create_dir(place.work().join("taken")).expect("a directory");
+    let wrong = [
+        (["-o", "type=oci,dest=none/a.tar"], 3, "none/a.tar`: No such file"),
+        (["-o", "type=tar,dest=taken"], 3, "taken`: is a directory"),
+        (["--metadata-file", "none/meta.json"], 3, "none/meta.json`: No such file"),
+        (["--iidfile", "none/id"], 3, "none/id`: No such file"),
+    ];
+    for (args, code, words) in wrong {
+        let told = lab.build(&place, &[&args[..], &["ctx"]].concat()).is(code, words);
+        assert!(!told.err.contains("load build definition"), "before the build: {}", told.err);
+    }
+    let twice = ["-o", "type=oci,dest=a.tar", "-o", "type=docker,dest=./a.tar", "ctx"];
+    lab.build(&place, &twice).is(2, "two outputs of `default` go to the same file");
+    assert!(!place.work().join("a.tar").exists());
+    lab.build(&place, &["-o", "type=tar,dest=/dev/null", "-o", "type=oci,dest=/dev/null", "ctx"])
+        .ok();
+    let file = "group \"default\" { targets = [\"a\", \"b\"] }\n\
+                target \"a\" { context = \"ctx\" }\ntarget \"b\" { context = \"ctx\" }\n";
+    place.write("docker-bake.hcl", file);
+    let output = "*.output=type=oci,dest=both.tar";
+    place.run(["bake", "--set", output]).is(2, "two outputs of `a` and `b` go to the same file");
     Ok(())
 }

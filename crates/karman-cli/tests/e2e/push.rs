@@ -169,7 +169,7 @@ fn an_account_is_checked_kept_and_forgotten(lab: &Lab) -> Tested {
     let login = |password: &str| {
         place.run_with_input(["login", "-u", USER, "--password-stdin", &host], password)
     };
-    assert_eq!(login("wrong").code, 4);
+    login("wrong").is(4, "refuses the user or the password");
     assert!(!docker.join("config.json").exists(), "a wrong password is not kept");
     let told = login(&format!("{PASSWORD}\n")).ok();
     assert!(told.err.contains("Login Succeeded") && !told.err.contains(PASSWORD), "{}", told.err);

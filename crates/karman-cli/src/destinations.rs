@@ -1,0 +1,94 @@
+//! Where outputs go: what cannot be written after the build is told before it.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use karman_build::TargetSpec;
+use karman_control::{Export, OutputKind};
+use rustix::fs::{Access, access};
+
+use crate::failure::{Done, Failure};
+
+/// Refuses destinations that cannot become what is wanted of them.
+pub(crate) fn check(specs: &[TargetSpec]) -> Done<()> {
+    refuse_terminal(specs)?;
+    refuse_shared(specs)?;
+    files(specs).try_for_each(|(_, file)| check_file(file))
+}
+
+/// Refuses a place at which no file could be made: there is no such directory, it cannot be written, or the place is one.
+pub(crate) fn check_file(file: &Path) -> Done<()> {
+    let failed =
+        |source: io::Error| Failure::File { doing: "write", path: file.to_owned(), source };
+    match file.metadata() {
+        Ok(found) if found.is_dir() => {
+            return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        // A pipe or a device is written as it is.
+        Ok(found) if !found.is_file() => return Ok(()),
+        _ => {}
+    }
+    let parent = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))
+}
+
+/// Whether an output of these goes to standard output.
+pub(crate) fn uses_stdout(specs: &[TargetSpec]) -> bool {
+    archives(specs).any(|(_, export)| export.dest.is_none())
+}
+
+/// Archives do not go to a terminal, and only one goes to standard output.
+fn refuse_terminal(specs: &[TargetSpec]) -> Done<()> {
+    match archives(specs).filter(|(_, export)| export.dest.is_none()).count() {
+        0 => Ok(()),
+        1 if io::stdout().is_terminal() => Err(Failure::usage_hint(
+            "refusing to write an archive to the terminal",
+            "redirect standard output, or name a file with `dest=`",
+        )),
+        1 => Ok(()),
+        _ => Err(Failure::usage_hint(
+            "only one output can go to standard output",
+            "name files with `dest=`",
+        )),
+    }
+}
+
+/// Of two archives in one file only the later would be there.
+fn refuse_shared(specs: &[TargetSpec]) -> Done<()> {
+    let mut owners: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    for (target, file) in files(specs) {
+        if file.metadata().is_ok_and(|found| !found.is_file()) {
+            continue;
+        }
+        // `./a.tar` is `a.tar`.
+        let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        if let Some(other) = owners.insert(whole, target) {
+            let whose = match other == target {
+                true => format!("of `{target}`"),
+                false => format!("of `{other}` and `{target}`"),
+            };
+            return Err(Failure::usage_hint(
+                format!("two outputs {whose} go to the same file `{}`", file.display()),
+                "give each a `dest=` of its own; `type=oci,tar=false` is a directory for several",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Outputs that are one file, with their targets.
+fn archives(specs: &[TargetSpec]) -> impl Iterator<Item = (&str, &Export)> {
+    let exports = specs.iter().flat_map(|s| s.exports.iter().map(|e| (s.name.as_str(), e)));
+    exports.filter(|(_, export)| {
+        let file = matches!(export.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar);
+        file && export.archive && export.load.is_none()
+    })
+}
+
+fn files(specs: &[TargetSpec]) -> impl Iterator<Item = (&str, &Path)> {
+    archives(specs).filter_map(|(target, export)| Some((target, export.dest.as_deref()?)))
+}
