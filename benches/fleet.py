@@ -7,7 +7,6 @@
 fails does not end the others. Exits with 1 when a figure is missed or a case failed.
 """
 
-import argparse
 import json
 import os
 import re
@@ -18,8 +17,8 @@ import sys
 import threading
 
 from catalogue import Catalogue
-from harness import (MIB, REPO, Area, Buildah, Failed, Karman, Registry, Series, image_facts, machine, publish, run, say,
-                     seconds, settle, table)
+from harness import (MIB, REPO, Area, Buildah, Failed, Karman, Registry, Series, asked, command_line, image_facts,
+                     machine, publish, run, say, seconds, settle, table)
 from relay import Relay
 
 PAGE = os.path.join(REPO, "docs", "fleet.md")
@@ -33,18 +32,10 @@ USER = "42424:42424"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("case", choices=[*CASES, "all"])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--pause", type=float, default=1, help="seconds between runs")
-    parser.add_argument("--karman", default=os.path.join(REPO, "target/release/karman"))
-    parser.add_argument("--dir", default="/var/tmp", help="where stores are made")
+    parser = command_line(__doc__, CASES, runs=5, page="docs/fleet.md")
     parser.add_argument("--store", help="one in which the fleet is baked already; without it `bake` makes one, or the first case")
     parser.add_argument("--images", default="default", help="targets of the bake file; not all of them for trying a case out")
-    parser.add_argument("--keep", action="store_true", help="delete nothing")
-    parser.add_argument("--no-write", action="store_true", help="leave docs/fleet.md alone")
-    options = parser.parse_args()
-    options.karman = os.path.abspath(options.karman)
+    options = asked(parser)
     facts = machine(options.dir)
     area = Area(options.dir, options.keep)
     # So that what was made is deleted when a caller ends us.
@@ -320,13 +311,12 @@ def starts(options, karman, images):
                           "python3", "-c", IMPORTS], karman.log, karman.env)
             if number:
                 found[name].samples.append(sample)
-    cpu = {name: sorted(s.cpu for s in series.samples)[len(series.samples) // 2] for name, series in found.items()}
     for name, series in found.items():
         yield told("imports of nova-compute with the libvirt driver, read-only root, user 42424, %s: clock, CPU; medians of %d"
                    % ("our image" if name == "ours" else "buildah's image without bytecode", options.runs),
-                   "%s s, %s s" % (seconds(series.median()), seconds(cpu[name])))
+                   "%s s, %s s" % (seconds(series.median()), seconds(series.cpu())))
     yield at_most("the same on the clock, ours : buildah's without bytecode", found["ours"].median() / found["buildah's"].median(), 0.3)
-    yield told("the same in CPU time", "%.3f" % (cpu["ours"] / cpu["buildah's"]))
+    yield told("the same in CPU time", "%.3f" % (found["ours"].cpu() / found["buildah's"].cpu()))
 
 
 CASES = {"bake": bake, "sharing": sharing, "bump": bump, "nova": nova}

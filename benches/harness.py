@@ -1,5 +1,6 @@
 """Measuring, facts about machines and images, and the tables in docs/performance.md."""
 
+import argparse
 import gzip
 import json
 import os
@@ -43,14 +44,35 @@ class Series:
     def median(self):
         return statistics.median(s.wall for s in self.samples)
 
+    def cpu(self):
+        return statistics.median(s.cpu for s in self.samples)
+
     def row(self, reference=None, limit=None):
         walls = [s.wall for s in self.samples]
         spread = "%s to %s" % (seconds(min(walls)), seconds(max(walls)))
-        cpu = statistics.median(s.cpu for s in self.samples)
         rss = max(s.rss for s in self.samples)
         ratio = "" if reference is None else "%.3f" % (self.median() / reference.median())
-        return [self.name, seconds(self.median()), spread, seconds(cpu),
+        return [self.name, seconds(self.median()), spread, seconds(self.cpu()),
                 "%d" % (rss // MIB) if rss else "", ratio, limit or ""]
+
+
+def command_line(doc, cases, runs=None, runs_help=None, pause=1, page="docs/performance.md"):
+    """What every script is asked with; it adds options of its own, and `asked` reads them."""
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+    parser.add_argument("case", choices=[*cases, "all"])
+    parser.add_argument("--runs", type=int, default=runs, help=runs_help)
+    parser.add_argument("--pause", type=float, default=pause, help="seconds between runs")
+    parser.add_argument("--karman", default=os.path.join(REPO, "target/release/karman"))
+    parser.add_argument("--dir", default="/var/tmp", help="where stores are made")
+    parser.add_argument("--keep", action="store_true", help="delete nothing")
+    parser.add_argument("--no-write", action="store_true", help="leave %s alone" % page)
+    return parser
+
+
+def asked(parser):
+    options = parser.parse_args()
+    options.karman = os.path.abspath(options.karman)
+    return options
 
 
 HEADER = ["", "median s", "range s", "CPU s", "peak MiB", "of buildah", "wanted"]

@@ -4,17 +4,17 @@
     benches/limits.py nochange|context|layers|memory|export|remote|all [--runs N] [--karman FILE] [--dir DIR] [--no-write]
 
 Needs busybox-static, for `remote` also docker-registry. Nothing is compared with another builder here: every
-row stands against a number. Exits with 1 when one is missed.
+row stands against a number. Exits with 1 when one is missed. With `--pause 0`
+dirty pages of others are left alone too.
 """
 
-import argparse
 import os
 import shutil
 import sys
 
 import inputs
-from harness import (MIB, REPO, Area, Failed, Karman, Registry, Series, machine, publish, run, say,
-                     seconds, settle, table)
+from harness import (MIB, Area, Failed, Karman, Registry, Series, asked, command_line, machine,
+                     publish, run, say, seconds, settle, table)
 
 HEADER = ["", "median s", "range s", "CPU s", "peak MiB", "value", "wanted"]
 STEPS = 30
@@ -24,17 +24,9 @@ BIG = 4 << 30
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("case", choices=[*CASES, "all"])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--pause", type=float, default=1, help="seconds between runs; 0 also leaves dirty pages of others alone")
-    parser.add_argument("--karman", default=os.path.join(REPO, "target/release/karman"))
-    parser.add_argument("--dir", default="/var/tmp", help="where stores are made")
+    parser = command_line(__doc__, CASES, runs=5)
     parser.add_argument("--tree", default=TREE, help="what `layers` compresses")
-    parser.add_argument("--keep", action="store_true", help="delete nothing")
-    parser.add_argument("--no-write", action="store_true", help="leave docs/performance.md alone")
-    options = parser.parse_args()
-    options.karman = os.path.abspath(options.karman)
+    options = asked(parser)
     facts = machine(options.dir)
     area = Area(options.dir, options.keep)
     missed = []

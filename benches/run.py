@@ -6,15 +6,14 @@
 Needs root, buildah, runc and busybox-static, for `bake` also mmdebstrap and the network.
 """
 
-import argparse
 import os
 import shutil
 import sys
 
 import inputs
 from catalogue import fleet_with_buildah
-from harness import (HEADER, MIB, REPO, Area, Buildah, Failed, Karman, Series, alternate,
-                     image_facts, machine, printed, publish, run, say, table)
+from harness import (HEADER, MIB, REPO, Area, Buildah, Failed, Karman, Series, alternate, asked,
+                     command_line, image_facts, machine, printed, publish, say, table)
 
 TAG = "localhost/bench"
 LIMITS = {"run40": "≤ 0.10", "files": "≤ 0.15", "bake": "≤ 0.70"}
@@ -22,17 +21,9 @@ SERVICES = ("keystone", "nova")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("case", choices=[*CASES, "all"])
-    parser.add_argument("--runs", type=int, help="repetitions; default 3, 1 for bake, 5 for warm")
-    parser.add_argument("--pause", type=float, default=5, help="seconds between runs")
-    parser.add_argument("--karman", default=os.path.join(REPO, "target/release/karman"))
-    parser.add_argument("--dir", default="/var/tmp", help="where stores are made")
+    parser = command_line(__doc__, CASES, runs_help="repetitions; default 3, 1 for bake, 5 for warm", pause=5)
     parser.add_argument("--store", help="for `warm`: a store in which the fleet is baked already")
-    parser.add_argument("--keep", action="store_true", help="delete nothing")
-    parser.add_argument("--no-write", action="store_true", help="leave docs/performance.md alone")
-    options = parser.parse_args()
-    options.karman = os.path.abspath(options.karman)
+    options = asked(parser)
     if os.geteuid() != 0:
         sys.exit("run.py: buildah is measured as root")
     facts = machine(options.dir)

@@ -36,6 +36,11 @@ impl<T, E: Error + 'static> OrFail<T> for Result<T, E> {
     }
 }
 
+/// What everything that was interrupted ends with.
+pub(crate) fn interrupted() -> SolveError {
+    SolveError::new(Cause::Interrupted, "the build was interrupted")
+}
+
 /// An error with a message of its own, whose cause is the full disk where that is why.
 pub(crate) fn failed(cause: Cause, message: String, why: &(dyn Error + 'static)) -> SolveError {
     match is_full(why) {

@@ -287,7 +287,8 @@ fn as_it_came(
     Ok(Some(Blob { diff_id: made.diff_id, descriptor: made.descriptor }))
 }
 
-fn kind_of(media_type: &str) -> Option<CompressionKind> {
+/// The compression that a media type of a layer names.
+pub(super) fn kind_of(media_type: &str) -> Option<CompressionKind> {
     match media_type.rsplit(['.', '+']).next()? {
         "gzip" => Some(CompressionKind::Gzip),
         "zstd" => Some(CompressionKind::Zstd),

@@ -3,7 +3,6 @@
 //! First every blob and document of every target is made, which nobody sees; then the outputs
 //! appear, each whole or not at all; then what goes to registries is there; names in the local store
 //! move last.
-
 //!
 //! | room | what is done there |
 //! |---|---|
@@ -38,7 +37,7 @@ pub(crate) use blobs::{Blob, Compressor, LayerRecipe, remember_blob, shipped};
 pub(crate) use layers::{complete_history, plan_layers};
 use prepare::Stage;
 pub(crate) use shipped::is_as_shipped;
-pub(crate) use stoppable::{Stoppable, interrupted};
+pub(crate) use stoppable::Stoppable;
 pub(crate) use write::write_images;
 
 use crate::cache::Chain;

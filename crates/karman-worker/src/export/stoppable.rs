@@ -4,37 +4,29 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-use karman_control::{Cause, SolveError};
 use karman_exporter::blobs::{BlobSink, BlobSource, BlobStore};
 use karman_oci::Digest;
 
 use crate::engine::Engine;
 
-/// A store or a stream that refuses to be written after [`Engine::cancel`].
-pub(crate) struct Stoppable<'e, T> {
-    engine: &'e Engine,
+/// A store, a blob being written or a stream that refuses to be written after [`Engine::cancel`].
+pub(crate) struct Stoppable<T> {
+    engine: Engine,
     inner: T,
 }
 
-impl<'e, T> Stoppable<'e, T> {
-    pub(crate) fn new(engine: &'e Engine, inner: T) -> Self {
-        Self { engine, inner }
+impl<T> Stoppable<T> {
+    pub(crate) fn new(engine: &Engine, inner: T) -> Self {
+        Self { engine: engine.clone(), inner }
     }
 }
 
-/// What everything that was interrupted ends with.
-pub(crate) fn interrupted() -> SolveError {
-    SolveError::new(Cause::Interrupted, "the build was interrupted")
-}
-
-fn check(engine: &Engine) -> io::Result<()> {
-    // Not `ErrorKind::Interrupted`, after which writers try again.
-    if engine.interrupted() { Err(io::Error::other("interrupted")) } else { Ok(()) }
-}
-
-impl<W: Write> Write for Stoppable<'_, W> {
+impl<W: Write> Write for Stoppable<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        check(self.engine)?;
+        if self.engine.interrupted() {
+            // Not `ErrorKind::Interrupted`, after which writers try again.
+            return Err(io::Error::other("interrupted"));
+        }
         self.inner.write(bytes)
     }
 
@@ -43,7 +35,13 @@ impl<W: Write> Write for Stoppable<'_, W> {
     }
 }
 
-impl<S: BlobStore> BlobSource for Stoppable<'_, &S> {
+impl BlobSink for Stoppable<Box<dyn BlobSink>> {
+    fn commit(self: Box<Self>, expected: Option<Digest>) -> io::Result<(Digest, u64)> {
+        self.inner.commit(expected)
+    }
+}
+
+impl<S: BlobStore> BlobSource for Stoppable<&S> {
     fn open_blob(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
         self.inner.open_blob(digest)
     }
@@ -53,35 +51,12 @@ impl<S: BlobStore> BlobSource for Stoppable<'_, &S> {
     }
 }
 
-impl<S: BlobStore> BlobStore for Stoppable<'_, &S> {
+impl<S: BlobStore> BlobStore for Stoppable<&S> {
     fn begin(&self) -> io::Result<Box<dyn BlobSink>> {
-        Ok(Box::new(Sink { engine: self.engine.clone(), inner: self.inner.begin()? }))
+        Ok(Box::new(Stoppable::new(&self.engine, self.inner.begin()?)))
     }
 
     fn has_blob(&self, digest: &Digest) -> io::Result<bool> {
         self.inner.has_blob(digest)
-    }
-}
-
-/// A blob being written.
-struct Sink {
-    engine: Engine,
-    inner: Box<dyn BlobSink>,
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        check(&self.engine)?;
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-impl BlobSink for Sink {
-    fn commit(self: Box<Self>, expected: Option<Digest>) -> io::Result<(Digest, u64)> {
-        self.inner.commit(expected)
     }
 }

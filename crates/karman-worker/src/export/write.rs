@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use karman_content::StoreError;
-use karman_control::{Cause, Export, Loader, OutputKind, SolveError};
+use karman_control::{Cause, CompressionKind, Export, Loader, OutputKind, SolveError};
 use karman_exporter::TimePolicy;
 use karman_exporter::export::{
     ArchiveKind, ExportError, Named, Rootfs, export_local, export_tar, write_archive, write_file,
@@ -15,9 +15,10 @@ use karman_oci::Manifest;
 use karman_sys::fs::Dir;
 use karman_sys::program::Program;
 
-use super::{Prepared, Stoppable, interrupted};
+use super::blobs::kind_of;
+use super::{Prepared, Stoppable};
 use crate::engine::Engine;
-use crate::error::{OrFail as _, store as store_error};
+use crate::error::{OrFail as _, interrupted, store as store_error};
 use crate::images::read_document;
 use crate::layers::{Windows, windows_of};
 use crate::solve::Scene;
@@ -121,7 +122,7 @@ fn load(scene: &Scene<'_>, images: &[Named<'_>], loader: Loader) -> Result<(), S
 fn has_zstd(engine: &Engine, images: &[Named<'_>]) -> bool {
     let manifest = |image: &Named<'_>| read_document::<Manifest>(engine.store(), &image.top.digest);
     let layers = images.iter().filter_map(|image| manifest(image).ok()).flat_map(|m| m.layers);
-    layers.into_iter().any(|layer| layer.media_type.ends_with("zstd"))
+    layers.into_iter().any(|layer| kind_of(&layer.media_type) == Some(CompressionKind::Zstd))
 }
 
 fn files(scene: &Scene<'_>, one: &Prepared<'_>, epoch: i64) -> Result<(), SolveError> {

@@ -15,7 +15,7 @@ use super::units::{self, Known, Loaded};
 use super::{CutImage, Wanted};
 use crate::cache::Chain;
 use crate::engine::Engine;
-use crate::error::{OrFail as _, store as store_error};
+use crate::error::{OrFail as _, interrupted, store as store_error};
 use crate::export::{Blob, Stoppable};
 use crate::layers::Windows;
 use crate::solve::locked;
@@ -158,7 +158,7 @@ fn make(
         return Err(error);
     }
     if engine.cancel_token().is_cancelled() {
-        return Err(SolveError::new(Cause::Interrupted, "the build was interrupted"));
+        return Err(interrupted());
     }
     Ok(std::mem::take(&mut locked(&made)))
 }

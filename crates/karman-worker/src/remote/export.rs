@@ -13,7 +13,7 @@ use super::format::{About, Annotations, Chained, Config, Input, Layer, Made, OfO
 use super::format::{MEDIA_TYPE, VERSION};
 use super::import::name_of;
 use super::lazy::{Link, Place, RemoteLayer};
-use crate::error::{OrFail as _, chain, store as store_error};
+use crate::error::{OrFail as _, chain, interrupted, store as store_error};
 use crate::export::{Blob, Compressor, LayerRecipe};
 use crate::layers::diff_id_of;
 use crate::made_by;
@@ -129,7 +129,7 @@ impl Writer<'_> {
     /// The blob of a layer; that of a cache is described, not fetched.
     fn blob(&self, link: &Link, recipe: &LayerRecipe) -> Result<Option<Blob>, SolveError> {
         if self.scene.engine.interrupted() {
-            return Err(SolveError::new(Cause::Interrupted, "the build was interrupted"));
+            return Err(interrupted());
         }
         match link {
             Link::Here(id) => self.compressor.blob(self.scene.engine, id, recipe).map(Some),

@@ -8,6 +8,7 @@ use karman_solver::Failure;
 
 use super::run::Build;
 use super::{Scene, identify};
+use crate::error::interrupted;
 use crate::export::{Compressor, export_all, plan_layers};
 use crate::remote::export_caches;
 
@@ -97,8 +98,4 @@ fn build<'s>(
         }
     }
     Ok(build)
-}
-
-fn interrupted() -> SolveError {
-    SolveError::new(Cause::Interrupted, "the build was interrupted")
 }

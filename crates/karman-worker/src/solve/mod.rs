@@ -23,9 +23,9 @@ pub(crate) use output::{ContextDir, Output};
 pub(crate) use run::{Build, Traced};
 
 use crate::engine::Engine;
-use crate::error::OrFail as _;
+use crate::error::{OrFail as _, interrupted};
 use crate::exec::StepEvents;
-use crate::export::{Compressor, export_all, interrupted, plan_layers};
+use crate::export::{Compressor, export_all, plan_layers};
 use crate::layers::file_clock;
 use crate::remote::{Imports, export_caches};
 use crate::why;

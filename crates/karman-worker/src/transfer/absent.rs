@@ -7,6 +7,7 @@ use karman_content::Store;
 use karman_control::SolveError;
 use karman_oci::{Descriptor, Digest, Reference};
 
+use super::known::Row;
 use crate::engine::Engine;
 use crate::error::store as store_error;
 use crate::sources::fetch;
@@ -21,16 +22,7 @@ pub(crate) fn note(
     digest: &Digest,
     reference: &Reference,
 ) -> Result<(), SolveError> {
-    let name = super::push::bare(reference);
-    let mut known = places(store, digest)?;
-    if known.last() == Some(&name) {
-        return Ok(());
-    }
-    known.retain(|place| *place != name);
-    known.push(name);
-    let surplus = known.len().saturating_sub(MAX_PLACES);
-    let lines: Vec<String> = known[surplus..].iter().map(ToString::to_string).collect();
-    store.put(BUCKET, digest.as_bytes(), lines.join("\n").as_bytes()).map_err(store_error)
+    row(store, digest).add(&super::push::bare(reference).to_string(), MAX_PLACES)
 }
 
 /// Whether a blob that is not in the store can be had from a registry.
@@ -55,7 +47,10 @@ pub(crate) fn bring(engine: &Engine, descriptor: &Descriptor) -> Result<bool, So
 }
 
 fn places(store: &Store, digest: &Digest) -> Result<Vec<Reference>, SolveError> {
-    let found = store.get(BUCKET, digest.as_bytes()).map_err(store_error)?.unwrap_or_default();
-    let text = String::from_utf8(found).unwrap_or_default();
-    Ok(text.lines().filter_map(|line| Reference::parse(line).ok()).collect())
+    let lines = row(store, digest).lines()?;
+    Ok(lines.iter().filter_map(|line| Reference::parse(line).ok()).collect())
+}
+
+fn row<'s>(store: &'s Store, digest: &Digest) -> Row<'s> {
+    Row { store, bucket: BUCKET, key: digest.as_bytes().to_vec() }
 }

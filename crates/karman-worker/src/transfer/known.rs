@@ -17,15 +17,8 @@ pub(crate) fn remember(
     reference: &Reference,
     digest: &Digest,
 ) -> Result<(), SolveError> {
-    let mut known = repositories(store, &reference.host, digest)?;
-    if known.last() == Some(&reference.repository) {
-        return Ok(());
-    }
-    known.retain(|repository| *repository != reference.repository);
-    known.push(reference.repository.clone());
-    let surplus = known.len().saturating_sub(MAX_REPOSITORIES);
-    let text = known[surplus..].join("\n");
-    store.put(BUCKET, key(&reference.host, digest), text.as_bytes()).map_err(store_error)
+    let row = Row { store, bucket: BUCKET, key: key(&reference.host, digest) };
+    row.add(&reference.repository, MAX_REPOSITORIES)
 }
 
 /// The repositories of a host that are known to have a blob, the newest last.
@@ -34,11 +27,38 @@ pub(crate) fn repositories(
     host: &str,
     digest: &Digest,
 ) -> Result<Vec<String>, SolveError> {
-    let found = store.get(BUCKET, key(host, digest)).map_err(store_error)?.unwrap_or_default();
-    let text = String::from_utf8(found).unwrap_or_default();
-    Ok(text.lines().map(str::to_owned).collect())
+    Row { store, bucket: BUCKET, key: key(host, digest) }.lines()
 }
 
 fn key(host: &str, digest: &Digest) -> Vec<u8> {
     format!("{host} {digest}").into_bytes()
+}
+
+/// A row of a bucket that is a short list, one a line, the newest last.
+pub(super) struct Row<'s> {
+    pub(super) store: &'s Store,
+    pub(super) bucket: &'static str,
+    pub(super) key: Vec<u8>,
+}
+
+impl Row<'_> {
+    /// What is in it; nothing where it is not there.
+    pub(super) fn lines(&self) -> Result<Vec<String>, SolveError> {
+        let found = self.store.get(self.bucket, &self.key).map_err(store_error)?;
+        let text = String::from_utf8(found.unwrap_or_default()).unwrap_or_default();
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Adds `line`, or makes it the newest; the oldest go where there are more than `most`.
+    pub(super) fn add(&self, line: &str, most: usize) -> Result<(), SolveError> {
+        let mut known = self.lines()?;
+        if known.last().is_some_and(|last| last == line) {
+            return Ok(());
+        }
+        known.retain(|other| other != line);
+        known.push(line.to_owned());
+        let surplus = known.len().saturating_sub(most);
+        let text = known[surplus..].join("\n");
+        self.store.put(self.bucket, &self.key, text.as_bytes()).map_err(store_error)
+    }
 }
