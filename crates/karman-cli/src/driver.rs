@@ -278,6 +278,11 @@ pub(crate) fn watched<T>(
     }))
 }
 
+/// Whether SIGINT or SIGTERM came while something was [`watched`].
+pub(crate) fn is_interrupted() -> bool {
+    Cancellation::install().is_ok_and(|c| c.is_cancelled())
+}
+
 fn one_line(warning: &Diagnostic, sources: &SourceMap) -> String {
     if !warning.code.is_empty() {
         return short_warning(warning, sources);

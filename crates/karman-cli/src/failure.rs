@@ -42,6 +42,12 @@ pub(crate) enum Failure {
         /// The exit code.
         exit: ExitCode,
     },
+    /// SIGINT or SIGTERM ended it.
+    #[error("the {what} was interrupted")]
+    Interrupted {
+        /// What.
+        what: &'static str,
+    },
     /// A file of the caller cannot be read or written.
     #[error("failed to {doing} `{}`", path.display())]
     File {
@@ -121,6 +127,7 @@ impl Failure {
             Self::Engine(error) => error.exit_code(),
             Self::Rendered { exit, .. } => *exit,
             Self::File { .. } => ExitCode::Input,
+            Self::Interrupted { .. } => ExitCode::Interrupted,
         }
     }
 

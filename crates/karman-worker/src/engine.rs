@@ -19,7 +19,7 @@ use karman_sys::fs::Time;
 
 use crate::cache::Records;
 use crate::config::Config;
-use crate::error::{OrFail as _, store as store_error};
+use crate::error::{OrFail as _, interrupted_while, store as store_error};
 use crate::inventory::Gate;
 use crate::sources::Resolutions;
 
@@ -101,6 +101,22 @@ impl Engine {
     /// Whether [`Engine::cancel`] was called.
     pub(crate) fn interrupted(&self) -> bool {
         self.0.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Does something that ends early when somebody interrupts it: whatever failed then failed for that reason. `what` is its
+    /// name in the error.
+    pub(crate) fn stoppable<T>(
+        &self,
+        what: &str,
+        body: impl FnOnce() -> Result<T, SolveError>,
+    ) -> Result<T, SolveError> {
+        if !self.interrupted() {
+            match body() {
+                Err(_) if self.interrupted() => {}
+                ended => return ended,
+            }
+        }
+        Err(interrupted_while(what))
     }
 
     /// Set by [`Engine::cancel`], and by the first failure of a solve.

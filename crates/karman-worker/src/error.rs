@@ -36,9 +36,14 @@ impl<T, E: Error + 'static> OrFail<T> for Result<T, E> {
     }
 }
 
-/// What everything that was interrupted ends with.
+/// What builds that were interrupted end with.
 pub(crate) fn interrupted() -> SolveError {
-    SolveError::new(Cause::Interrupted, "the build was interrupted")
+    interrupted_while("build")
+}
+
+/// What everything else that was interrupted ends with, by its name.
+pub(crate) fn interrupted_while(what: &str) -> SolveError {
+    SolveError::new(Cause::Interrupted, format!("the {what} was interrupted"))
 }
 
 /// An error with a message of its own, whose cause is the full disk where that is why.

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use karman_control::Cause;
 use karman_diag::ExitCode;
-use karman_sys::signals::Cancellation;
 use karman_worker::RunRequest;
 
-use crate::driver::watched;
+use crate::driver::{is_interrupted, watched};
 use crate::failure::{Done, Failure};
 use crate::out;
 use crate::setup::Context;
@@ -120,8 +119,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Done {
             _ => return Err(error.into()),
         },
     };
-    let stopped = Cancellation::install().is_ok_and(|c| c.is_cancelled());
-    if stopped && code == KILLED {
+    if is_interrupted() && code == KILLED {
         return Ok(ExitCode::Interrupted.code());
     }
     Ok(u8::try_from(code).unwrap_or(ODD_EXIT))

@@ -1,7 +1,7 @@
 //! Interrupts, kills of one build, and several processes in one store.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use karman_testing::{Place, Tested, Told};
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +16,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_broken_index_is_told", a_broken_index_is_told),
     ("an_interrupt_ends_everything_with_130", an_interrupt_ends_everything_with_130),
     ("an_interrupt_ends_an_export", an_interrupt_ends_an_export),
+    ("an_interrupt_ends_an_audit", an_interrupt_ends_an_audit),
     ("a_termination_ends_everything_with_130", a_termination_ends_everything_with_130),
     ("a_killed_build_leaves_no_process", a_killed_build_leaves_no_process),
 ];
@@ -164,6 +165,32 @@ fn an_interrupt_ends_an_export(lab: &Lab) -> Tested {
     let left = std::fs::read_dir(place.work()).expect("work").flatten();
     let left: Vec<String> = left.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     assert!(left.iter().all(|name| !name.contains("out.tar")), "{left:?}");
+    Ok(())
+}
+
+/// The image's Python sleeps much longer than the test waits: it is killed, and that is no finding of either image.
+fn an_interrupt_ends_an_audit(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let word = format!("sleep 74{}", std::process::id());
+    let info = "ctx/venv/lib/python3.13/site-packages/demo-1.dist-info";
+    place.write(&format!("{info}/METADATA"), "Name: demo\nVersion: 1\n");
+    place.write("ctx/venv/bin/python3", format!("#!/bin/sh\n{word}\n"));
+    place.write("ctx/Dockerfile", "FROM busybox\nCOPY venv /venv\nRUN chmod 755 /venv/bin/*\n");
+    lab.build(&place, &["-t", "one", "ctx"]).ok();
+    place.run(["image", "tag", "one", "two"]).ok();
+    for by in [Signal::TERM, Signal::INT] {
+        let mut command = place.command(["audit", "--format=json", "one", "two"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("karman starts");
+        assert!(wait_for(|| !processes_with(&word).is_empty()), "the image's Python starts");
+        let begun = Instant::now();
+        signal(&child, by);
+        let told = Told::of(&child.wait_with_output().expect("it ends"));
+        told.clone().is(130, "the audit was interrupted");
+        assert_eq!(told.out, "", "no findings");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(wait_for(|| processes_with(&word).is_empty()), "{:?}", processes_with(&word));
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use super::image::{self, ImageSpec, Opened};
 use super::tree::ViewTree;
 use crate::cache::Chain;
 use crate::engine::Engine;
-use crate::error::OrFail as _;
+use crate::error::{OrFail as _, interrupted};
 use crate::made_by::recall;
 use crate::running::RunRequest;
 
@@ -57,7 +57,7 @@ impl Engine {
     /// Audits an image.
     ///
     /// # Errors
-    /// When there is no such image, or it cannot be read. Findings are no errors.
+    /// When there is no such image, it cannot be read, or somebody interrupts it. Findings are no errors.
     pub fn audit(
         &self,
         spec: &ImageSpec,
@@ -65,9 +65,11 @@ impl Engine {
         options: &AuditOptions,
         session: &Session,
     ) -> Result<Audited, SolveError> {
-        self.keep_uses()?;
-        let opened = image::open(self, spec, platform, session)?;
-        self.audit_opened(spec.name(), &opened, options, session)
+        self.stoppable("audit", || {
+            self.keep_uses()?;
+            let opened = image::open(self, spec, platform, session)?;
+            self.audit_opened(spec.name(), &opened, options, session)
+        })
     }
 
     pub(super) fn audit_opened(
@@ -80,6 +82,7 @@ impl Engine {
         let inventory = self.inventory_of(opened)?;
         let view = self.snapshots().view(&opened.chain).or_fail(Cause::Store, "open the layers")?;
         let tree = ViewTree::new(view).or_fail(Cause::Store, "list the files of the image")?;
+        let tree = tree.stopped_by(self);
         let rules: Vec<&ContractRule> = options.policy.contracts(name).collect();
         let mut findings = audit(&inventory, &opened.config);
         for rule in &rules {
@@ -159,6 +162,10 @@ impl Engine {
             });
             let ended = self.run_in(&opened.chain, &opened.config.config, request, session);
             let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            if self.interrupted() {
+                // We killed it: that tells nothing about the image.
+                return Err(interrupted());
+            }
             match ended {
                 Ok(code) => {
                     let bytes = read.or_fail(Cause::Host, doing)?;

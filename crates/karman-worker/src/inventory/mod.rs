@@ -27,7 +27,7 @@ pub(crate) use tree::ViewTree;
 
 use crate::cache::Chain;
 use crate::engine::Engine;
-use crate::error::{OrFail as _, store as store_error};
+use crate::error::{OrFail as _, interrupted, store as store_error};
 use crate::images::read_document;
 use crate::made_by::{MadeBy, kind_of};
 
@@ -65,8 +65,17 @@ impl Engine {
     /// The inventory of an image, made at the first question.
     ///
     /// # Errors
-    /// When there is no such image, or it cannot be read.
+    /// When there is no such image, it cannot be read, or somebody interrupts it.
     pub fn inventory(
+        &self,
+        spec: &ImageSpec,
+        platform: &Platform,
+        session: &Session,
+    ) -> Result<Inspected, SolveError> {
+        self.stoppable("inventory", || self.inspected(spec, platform, session))
+    }
+
+    fn inspected(
         &self,
         spec: &ImageSpec,
         platform: &Platform,
@@ -109,6 +118,10 @@ impl Engine {
         let platform = opened.config.platform().to_string();
         let inventory =
             take(&tree, survey, &platform, &sources).or_fail(Cause::Store, "read the image")?;
+        if self.interrupted() {
+            // What could not be read for that reason must not be remembered as absent.
+            return Err(interrupted());
+        }
         if let Some(manifest) = &opened.manifest {
             self.write_inventory(manifest, &inventory, (known, sources.count()))?;
         }
@@ -198,6 +211,7 @@ fn survey(
 ) -> Result<(ViewTree, Survey), SolveError> {
     let view = engine.snapshots().view(chain).or_fail(Cause::Store, "open the layers")?;
     let tree = ViewTree::new(view).or_fail(Cause::Store, "list the files of the image")?;
+    let tree = tree.stopped_by(engine);
     let survey = Survey::read(&tree, layers).or_fail(Cause::Store, "read the image")?;
     Ok((tree, survey))
 }

@@ -10,6 +10,8 @@ use karman_inventory::{Content, Kind, Node, Tree, TreeError, path_text};
 use karman_snapshot::{Result, SnapshotError, View, Visit, WalkDir, WalkEntry};
 use karman_sys::fs::{FileKind, Stat};
 
+use crate::engine::Engine;
+
 /// Where the kernel keeps file capabilities.
 const CAPABILITY: &str = "security.capability";
 
@@ -19,6 +21,8 @@ pub(crate) struct ViewTree {
     nodes: Vec<Node>,
     /// Layer (0 is the topmost) and path of each node.
     places: Vec<(usize, PathBuf)>,
+    /// Opens nothing more after [`Engine::cancel`].
+    engine: Option<Engine>,
 }
 
 impl ViewTree {
@@ -26,7 +30,13 @@ impl ViewTree {
     pub(crate) fn new(view: View) -> Result<Self> {
         let mut walk = Walk { depth: view.depth(), nodes: Vec::new(), places: Vec::new() };
         view.walk(&PathBuf::new(), &view.root(), None, &mut walk)?;
-        Ok(Self { nodes: walk.nodes, places: walk.places, view })
+        Ok(Self { nodes: walk.nodes, places: walk.places, view, engine: None })
+    }
+
+    /// Lets an interrupt end whoever reads it.
+    pub(crate) fn stopped_by(mut self, engine: &Engine) -> Self {
+        self.engine = Some(engine.clone());
+        self
     }
 }
 
@@ -36,10 +46,11 @@ impl Tree for ViewTree {
     }
 
     fn open(&self, node: &Node) -> std::result::Result<Box<dyn Content + '_>, TreeError> {
-        let failed = |error: SnapshotError| TreeError::Read {
-            path: node.path.clone(),
-            source: io::Error::other(error),
-        };
+        let read = |source| TreeError::Read { path: node.path.clone(), source };
+        if self.engine.as_ref().is_some_and(Engine::interrupted) {
+            return Err(read(io::Error::other("interrupted")));
+        }
+        let failed = |error: SnapshotError| read(io::Error::other(error));
         let (layer, path) = &self.places[node.handle];
         Ok(Box::new(FileContent(self.view.open_at(*layer, path).map_err(failed)?)))
     }

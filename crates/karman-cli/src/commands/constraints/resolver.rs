@@ -14,7 +14,7 @@ use karman_sys::program::Program;
 use karman_worker::{Engine, RunRequest};
 
 use super::super::bake;
-use crate::driver::watched;
+use crate::driver::{is_interrupted, watched};
 use crate::failure::{Done, Failure};
 use crate::metadata::write;
 use crate::setup::Context;
@@ -150,6 +150,9 @@ impl<'a> Resolver<'a> {
         let session = self.context.session();
         let run = || engine.run(request, &session).map_err(Failure::from);
         let code = watched(engine, || {}, run)??;
+        if is_interrupted() {
+            return Err(Failure::Interrupted { what: "resolver" });
+        }
         let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let text = read.map_err(|e| Failure::host("read the resolver's answer", e))?;
         Ok((code == 0, text))
