@@ -1,12 +1,15 @@
 //! `karman cache why`.
 
+mod label;
+
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use karman_report::human_age;
-use karman_worker::{Explained, Happened, Reason, WhyReport};
+use karman_worker::{Engine, Explained, Happened, Reason, WhyReport};
 use serde_json::{Value, json};
 
+use self::label::{is_called, near, readings};
 use crate::failure::{Done, Failure};
 use crate::out;
 use crate::setup::Context;
@@ -20,9 +23,10 @@ const LEAD: usize = 16;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Target, as in `nova` (`default` for `karman build`), with a step after a slash: its number, as in
-    /// `nova/4`, its stage and number, as in `nova/build 4`, or words of it [default: the last build]
+    /// `nova/4`, its stage and number, as in `nova/build 4`, its label as the progress prints it, or words of it
+    /// [default: the last build]
     #[arg(value_name = "TARGET[/STEP]")]
-    step: Option<String>,
+    step: Vec<String>,
     /// How it is printed
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     format: String,
@@ -30,45 +34,55 @@ pub(crate) struct Args {
 
 /// Explains.
 pub(crate) fn run(args: &Args, context: &Context) -> Done<()> {
-    let (target, step) = match args.step.as_deref() {
-        None => (None, None),
-        Some(text) => match text.split_once('/') {
-            Some((target, step)) => (Some(target), Some(step)),
-            None => (Some(text), None),
-        },
-    };
-    let target = target.filter(|t| !t.is_empty());
-    let report = context.open(false)?.why(target)?;
-    let mut shown: Vec<&Explained> = report.steps.iter().collect();
-    if let Some(step) = step {
-        shown.retain(|one| is_called(&one.step, step));
-        if shown.is_empty() {
-            return Err(Failure::usage_hint(
-                format!("no step of `{}` is called `{step}`", report.target),
-                "a step is named by its number, its stage and number, or words of it",
-            ));
+    let engine = context.open(false)?;
+    // A label that nobody quoted comes in several arguments.
+    let asked = args.step.join(" ");
+    let mut refused = None;
+    for (target, step) in readings(&asked) {
+        match find(&engine, target.as_deref(), step.as_deref()) {
+            Ok(report) => {
+                return out::data(&match args.format.as_str() {
+                    "json" => to_json(&report),
+                    _ => to_text(&report, step.is_some()),
+                });
+            }
+            // The likeliest reading is what people are told about.
+            Err(failure) => drop(refused.get_or_insert(failure)),
         }
     }
-    out::data(&match args.format.as_str() {
-        "json" => to_json(&report, &shown),
-        _ => to_text(&report, &shown, step.is_some()),
-    })
+    refused.map_or(Ok(()), Err)
 }
 
-/// Whether a step is meant: `[build 4/5] RUN make` by `4`, `build 4`, or a part of its text.
-fn is_called(name: &str, wanted: &str) -> bool {
-    let place = name.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-    let (place, text) = place.unwrap_or(("", name));
-    let words: Vec<&str> = place.split_whitespace().collect();
-    let number = words.last().and_then(|last| last.split('/').next()).unwrap_or_default();
-    let stage = words.len().checked_sub(2).map(|at| words[at]).unwrap_or_default();
-    if wanted.parse::<u32>().is_ok() {
-        return number == wanted;
+/// What was built, and the steps of it that are meant.
+struct Shown {
+    report: WhyReport,
+    steps: Vec<Explained>,
+}
+
+fn find(engine: &Engine, target: Option<&str>, step: Option<&str>) -> Done<Shown> {
+    let report = engine.why(target)?;
+    let Some(step) = step else {
+        return Ok(Shown { steps: report.steps.clone(), report });
+    };
+    let meant = report.steps.iter().filter(|one| is_called(&one.step, step));
+    let steps: Vec<Explained> = meant.cloned().collect();
+    if !steps.is_empty() {
+        return Ok(Shown { report, steps });
     }
-    wanted == format!("{stage} {number}") || text.contains(wanted)
+    let near = near(report.steps.iter().map(|one| one.step.as_str()), step);
+    let near: String = near.iter().map(|name| format!("\n  {}", cut(name, 0))).collect();
+    Err(Failure::usage_hint(
+        format!("no step of `{}` that runs is called `{step}`", report.target),
+        match near.is_empty() {
+            true => "none of its steps runs: sources are not remembered".to_owned(),
+            false => format!(
+                "a step is named by its number, its stage and number, its label, or words of it; such as{near}"
+            ),
+        },
+    ))
 }
 
-fn to_text(report: &WhyReport, shown: &[&Explained], all: bool) -> String {
+fn to_text(Shown { report, steps: shown }: &Shown, all: bool) -> String {
     let ran = report.steps.iter().filter(|s| s.reason.is_some()).count();
     let (count, now) =
         (report.steps.len(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
@@ -153,8 +167,8 @@ fn cut(text: &str, from: usize) -> String {
     format!("`{before}{part}{after}`")
 }
 
-fn to_json(report: &WhyReport, shown: &[&Explained]) -> String {
-    let steps: Vec<Value> = shown.iter().map(|one| step_json(one)).collect();
+fn to_json(Shown { report, steps: shown }: &Shown) -> String {
+    let steps: Vec<Value> = shown.iter().map(step_json).collect();
     let value = json!({
         "target": report.target,
         "definition": report.definition,
@@ -200,18 +214,6 @@ fn reason_json(reason: &Reason) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn steps_are_found_by_number_stage_and_words() {
-        let name = "[nova build 4/5] RUN make all";
-        for wanted in ["4", "build 4", "make"] {
-            assert!(is_called(name, wanted), "{wanted}");
-        }
-        for wanted in ["5", "test 4", "nova", "cmake"] {
-            assert!(!is_called(name, wanted), "{wanted}");
-        }
-        assert!(is_called("[2/5] RUN x", "2"));
-    }
 
     #[test]
     fn long_values_are_shown_where_they_differ() {

@@ -13,6 +13,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_base_image_that_moved_is_named", a_base_image_that_moved_is_named),
     ("what_did_not_change_is_told_too", what_did_not_change_is_told_too),
     ("targets_are_told_apart", targets_are_told_apart),
+    ("labels_of_the_progress_are_understood", labels_of_the_progress_are_understood),
 ];
 
 const DOCKERFILE: &str = "\
@@ -172,5 +173,40 @@ fn targets_are_told_apart(lab: &Lab) -> Tested {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].1["message"], "the command changed: `echo 1` → `echo 2`");
     assert!(why(&place, &["two"]).is_empty());
+    Ok(())
+}
+
+/// Every label that the progress prints for a step that runs, as it is and in parts.
+fn labels_of_the_progress_are_understood(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let stages = "FROM busybox AS build\nFROM busybox\nFROM busybox\n";
+    place.write("ctx/Dockerfile", format!("{stages}RUN echo first\nRUN echo second\n"));
+    let log = lab.build(&place, &["ctx"]).ok().err;
+    let line = log.lines().find(|l| l.contains("] RUN echo second")).expect("the step is shown");
+    let label = line.split_once(' ').expect("a number before it").1;
+    assert_eq!(label, "[stage-2 2/3] RUN echo second");
+    let step = |args: &[&str]| {
+        let told = place.run([&["cache", "why", "--format=json"], args].concat()).ok();
+        let json: Value = serde_json::from_str(&told.out).expect("JSON");
+        let steps: Vec<&Value> = json["steps"].as_array().expect("steps").iter().collect();
+        steps.iter().map(|s| s["step"].as_str().expect("a step").to_owned()).collect::<Vec<_>>()
+    };
+    for asked in [
+        line.to_owned(),
+        label.to_owned(),
+        format!("default/{label}"),
+        "default/stage-2 2/3".to_owned(),
+        "default/stage-2 2".to_owned(),
+        "stage-2 2/3".to_owned(),
+        "default/[stage-2 2/3]".to_owned(),
+        "default/'stage-2 2/3'".to_owned(),
+    ] {
+        assert_eq!(step(&[&asked]), [label], "{asked}");
+        // As a shell hands it over when nobody quotes it.
+        let words: Vec<&str> = asked.split_whitespace().collect();
+        assert_eq!(step(&words), [label], "{words:?}");
+    }
+    let told = place.run(["cache", "why", "default/stage-2 7/3"]).is(2, "called `stage-2 7/3`");
+    assert!(told.err.contains("[stage-2 1/3] RUN echo first"), "{}", told.err);
     Ok(())
 }
