@@ -2,6 +2,7 @@
 
 use karman_llb::{LocalSource, OciLayoutSource, Op, SourceOp, Vertex};
 use karman_oci::{Digest, Hasher};
+use karman_snapshot::SnapshotId;
 
 /// Changes whenever the same op would leave other files behind than before.
 const KEY_DOMAIN: &[u8] = b"karman-cache-1";
@@ -37,6 +38,17 @@ pub(crate) fn content_key(op: &Digest, contents: impl IntoIterator<Item = Digest
 /// what is read of it where it is a directory of the caller.
 pub(crate) fn portable_key(op: &Digest, inputs: impl IntoIterator<Item = Digest>) -> Digest {
     keyed(b"portable", op, inputs)
+}
+
+/// The layers themselves, whatever is in them: ids of snapshots are never used again, so what was made once more is
+/// something else.
+pub(crate) fn layers_key(chain: &[SnapshotId]) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.field(b"layers");
+    for layer in chain {
+        hasher.field(layer.as_str().as_bytes());
+    }
+    hasher.finish()
 }
 
 fn keyed(domain: &[u8], op: &Digest, parts: impl IntoIterator<Item = Digest>) -> Digest {

@@ -20,7 +20,9 @@
 mod keys;
 mod records;
 
-pub(crate) use keys::{content_key, definition_key, op_digest, portable_key, source_key};
+pub(crate) use keys::{
+    content_key, definition_key, layers_key, op_digest, portable_key, source_key,
+};
 pub(crate) use records::{Records, RunNote};
 
 use karman_snapshot::SnapshotId;

@@ -13,7 +13,7 @@ use karman_sys::fs::Time;
 
 use super::{Output, Scene, is_silent, locked};
 use crate::cache::{
-    Chain, RunNote, content_key, definition_key, op_digest, portable_key, source_key,
+    Chain, RunNote, content_key, definition_key, layers_key, op_digest, portable_key, source_key,
 };
 use crate::engine::Engine;
 use crate::exec::{ExecInputs, StepEvents};
@@ -296,11 +296,12 @@ impl<'a> Build<'a> {
         inputs.iter().enumerate().map(hash).collect()
     }
 
-    /// The digests of what the op reads of each input.
+    /// The digests of what the op reads of each input; of what a command stands on, which layers it is.
     fn contents(&self, node: &Node<'_>, inputs: &[Output]) -> Result<Vec<Digest>, SolveError> {
         let engine = self.scene.engine;
-        let hash = |(at, input): (usize, &Output)| {
-            crate::files::content_of(engine, &node.vertex.op, at, &input.view(engine)?)
+        let hash = |(at, input): (usize, &Output)| match input.chain() {
+            Some(chain) if stands_on(node, at) => Ok(layers_key(chain)),
+            _ => crate::files::content_of(engine, &node.vertex.op, at, &input.view(engine)?),
         };
         inputs.iter().enumerate().map(hash).collect()
     }
@@ -316,6 +317,7 @@ impl<'a> Build<'a> {
         for (at, chain) in note.inputs.iter().enumerate() {
             let known = note.contents.get(at).copied().flatten();
             let digest = match (known, chain) {
+                (_, Some(chain)) if stands_on(node, at) => layers_key(chain),
                 (Some(digest), _) => digest,
                 (None, Some(chain)) if engine.records().exists(chain) => {
                     let view = Output::Layers(chain.clone()).view(engine)?;
@@ -425,7 +427,8 @@ impl Subject for Build<'_> {
         }
         for (definition, mut note) in notes {
             let Some(contents) = self.old_contents(node, &note)? else { continue };
-            note.contents = contents.iter().copied().map(Some).collect();
+            let hashed = contents.iter().enumerate();
+            note.contents = hashed.map(|(at, d)| (!stands_on(node, at)).then_some(*d)).collect();
             records.amend(&node.op, &definition, &note)?;
             let key = content_key(&node.op, contents);
             records.put_content(&key, &note.chain)?;
@@ -518,6 +521,13 @@ fn rebase_links(node: &Node<'_>, inputs: &[Output], found: &[Link]) -> Vec<Link>
     let mut links = base_of(node, inputs).map(Output::links).unwrap_or_default();
     links.extend(found.last().cloned());
     links
+}
+
+/// Whether the input is what a command stands on. Its content is no reason to keep the result: a command does more than
+/// its files say, so one that follows a step that ran again runs again too, as in BuildKit (`NoContentBasedHash` of
+/// `ExecOp`). Copies have no such side, and are found by content on anything.
+fn stands_on(node: &Node<'_>, at: usize) -> bool {
+    matches!(&node.vertex.op, Op::Exec(exec) if exec.root == Some(at))
 }
 
 /// What the layer of an op lies on.
