@@ -20,6 +20,9 @@ const MAX_MATCHES: usize = 1_000_000;
 
 impl Actor<'_> {
     pub(super) fn copy(&mut self, action: &Copy) -> Result<(), SolveError> {
+        if self.is_from_scratch(action) {
+            return self.copy_nothing(action);
+        }
         let source = self.source(action)?;
         for path in &action.required {
             let at = clean(&action.src).join(path.trim_start_matches('/'));
@@ -43,6 +46,34 @@ impl Actor<'_> {
             self.copy_one(action, &source, path)?;
         }
         Ok(())
+    }
+
+    /// Whether the source has no layers: `scratch`, or a stage that adds nothing to it.
+    fn is_from_scratch(&self, action: &Copy) -> bool {
+        match action.from.and_then(|i| self.inputs.get(i)) {
+            Some(Output::Context(_)) => false,
+            Some(layers) => layers.chain().is_some_and(Vec::is_empty),
+            None => true,
+        }
+    }
+
+    /// A copy from a source without layers. BuildKit mounts an empty directory for it: the root can be copied, wildcards
+    /// match nothing, and everything else is missing.
+    fn copy_nothing(&mut self, action: &Copy) -> Result<(), SolveError> {
+        let source = clean(&action.src);
+        let is_root = source == Path::new("/");
+        let is_pattern =
+            action.allow_wildcard && karman_pattern::has_wildcard(&source.to_string_lossy());
+        let in_root = source.parent() == Some(Path::new("/"));
+        if is_pattern && in_root && action.allow_empty_wildcard {
+            return Ok(());
+        }
+        if !is_root || !action.required.is_empty() {
+            return Err(not_found(action.required.first().map_or(&source, |path| Path::new(path))));
+        }
+        let attrs = self.attrs(0o755, action.owner.as_ref(), action.created)?;
+        let made = self.writer.ensure_dir(Path::new(&action.dest), attrs);
+        made.or_fail(Cause::Input, &format!("make directory `{}`", action.dest))
     }
 
     /// The view that is copied from.
