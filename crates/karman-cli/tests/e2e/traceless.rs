@@ -75,6 +75,7 @@ fn dockerfile() -> String {
     let bundle = sum(&format!("{CA_MARKER}\n{CERTIFICATE}"));
     format!(
         "FROM busybox\n\
+         RUN test -z \"$SSL_CERT_FILE$PIP_CERT\" && mkdir /etc/ssl\n\
          RUN --mount=type=secret,id=file --mount=type=secret,id=variable,env=V \\\n\
          test \"$(sha256sum < /run/secrets/file)\" = '{file}  -' && \\\n\
          test \"$(echo -n \"$V\" | sha256sum)\" = '{variable}  -' && \\\n\
@@ -110,7 +111,10 @@ fn borrowed_things_leave_no_byte(lab: &Lab) -> Tested {
 
     let tar = fs::read(place.work().join("out.tar")).expect("the output");
     let shown = Tree::read(&tar).beyond(lab.base_tree()?, Times::Hidden);
-    assert_eq!(shown, "f 0644 0:0 /kept \"e2e-kept-in-a-layer\"\n", "no mount points either");
+    assert_eq!(
+        shown, "d 0755 0:0 /etc/ssl\nf 0644 0:0 /kept \"e2e-kept-in-a-layer\"\n",
+        "no mount points either"
+    );
     let layout = Layout::open(&place.work().join("dir"));
     for marker in MARKERS {
         assert!(!layout.config.to_string().contains(marker), "{}", layout.config);

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use karman_control::{Cause, Session, SolveError};
 use karman_llb::{ExecOp, ExtraHost, Network};
+use karman_snapshot::View;
 use karman_sys::sandbox::{Mount, MountKind};
 
 use super::variables::Variables;
@@ -26,6 +27,9 @@ const CA_VARIABLES: &[&str] = &[
     "CARGO_HTTP_CAINFO",   // cargo
     "AWS_CA_BUNDLE",       // AWS tools
 ];
+/// Where an image has shared libraries or certificates. One that has none of them has nothing that would read the
+/// variables, and its steps see the environment that BuildKit gives them.
+const CA_READERS: &[&str] = &["/lib", "/lib64", "/etc/ssl", "/etc/pki", "/usr/lib/ssl", "/nix"];
 /// A bundle larger than this is not one.
 const MAX_CA_BUNDLE: u64 = 16 << 20;
 /// Where name servers are listed.
@@ -48,6 +52,20 @@ pub(crate) fn lend_ca(
         env.set_default(name, CA_PATH);
     }
     Ok(())
+}
+
+/// Whether an image may hold a program that reads what [`lend_ca`] lends.
+pub(crate) fn reads_ca(view: &View) -> Result<bool, SolveError> {
+    for path in CA_READERS {
+        if view
+            .lookup(Path::new(path), false)
+            .or_fail(Cause::Store, "look for libraries")?
+            .is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Puts the caller's proxies into the environment where the step does not set them.

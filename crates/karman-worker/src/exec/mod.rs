@@ -105,7 +105,9 @@ pub(crate) fn run(
     let waiting = Waiting { events, cancel };
     let mut mounts = Mounts::prepare(engine, op, inputs, session, &mut env, &waiting)?;
     devices::lend(&op.devices, session, events, &mut env, &mut mounts.list)?;
-    borrowed::lend_ca(session, &mut env, &mut mounts.list)?;
+    if op.network != Network::None && borrowed::reads_ca(&view)? {
+        borrowed::lend_ca(session, &mut env, &mut mounts.list)?;
+    }
     borrowed::lend_proxies(session, &mut env);
     env.set_default("HOME", &identity.home);
     mounts.list.extend(borrowed::name_resolution(op, engine.resolv_conf()));
