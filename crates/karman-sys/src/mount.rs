@@ -22,6 +22,8 @@ pub(crate) fn new_filesystem(
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // What `mount` and `df` show, as runc sets it; not every filesystem takes one.
+    let _ = fsconfig_set_string(context.as_fd(), "source", kind);
     for (key, value) in options {
         if value.is_empty() {
             fsconfig_set_flag(context.as_fd(), *key)?;

@@ -85,8 +85,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// The epoch in seconds since 1970. `context` asks for the time of a git or http context;
-    /// a directory has none.
+    /// The epoch in seconds since 1970. `context` asks for the time of a git or http context, and
+    /// so does the name of a named context; a directory and an image have none.
     fn read_epoch(&mut self) -> Step<()> {
         let given = self.options.build_args.get(EPOCH).map(String::as_str);
         let text = given.or_else(|| self.globals.get(EPOCH)).unwrap_or_default();
@@ -94,16 +94,41 @@ impl Lowering<'_> {
         match text {
             "" => self.globals.remove(EPOCH),
             "context" if is_directory => self.globals.remove(EPOCH),
+            text if self.is_dateless(text) => self.globals.remove(EPOCH),
             text if self.epoch.is_none() => {
-                let bad = |_| {
-                    Diagnostic::error(format!("invalid SOURCE_DATE_EPOCH: {text}"), None)
-                        .with_hint("want seconds since 1970")
-                };
-                self.epoch = Some(text.parse().map_err(bad)?);
+                self.epoch = Some(text.parse().map_err(|_| self.bad_epoch(text))?);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether that is a named context without a time of its own.
+    fn is_dateless(&self, name: &str) -> bool {
+        use super::NamedContext::{Image, Local, Reference, Scratch};
+        let context = self.options.contexts.get(name);
+        matches!(context, Some(Image { .. } | Local { .. } | Reference(_) | Scratch))
+    }
+
+    /// What is wrong with an epoch that is no number: a stage may be named, but only one that is
+    /// a download and nothing else.
+    fn bad_epoch(&self, text: &str) -> Diagnostic {
+        let is_named = |name: &str| name.eq_ignore_ascii_case(text);
+        let mut stages = self.dockerfile.stages.iter();
+        let stage = stages.find(|s| s.name.as_ref().is_some_and(|name| is_named(&name.value)));
+        match stage {
+            Some(stage) if stage.base.value != "scratch" => {
+                let message = "SOURCE_DATE_EPOCH stage must use FROM scratch".to_owned();
+                Diagnostic::error(message, stage.span)
+            }
+            Some(stage) => {
+                let message = "SOURCE_DATE_EPOCH stage must contain exactly one remote ADD";
+                Diagnostic::error(message.to_owned(), stage.span)
+                    .with_hint("Karman takes no time from a stage: give seconds since 1970")
+            }
+            None => Diagnostic::error(format!("invalid SOURCE_DATE_EPOCH: {text}"), None)
+                .with_hint("want seconds since 1970"),
+        }
     }
 
     /// `ARG` in a stage.
