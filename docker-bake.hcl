@@ -46,9 +46,9 @@ variable "BYTECODE" {
   description = "Bytecode in the images: unchecked-hash, checked-hash or none"
 }
 
-variable "DEFER_GC" {
-  default     = "500000"
-  description = "Objects that Python makes before it first looks for garbage, so that starts are faster; empty for its own 2000"
+variable "FREEZE_IMPORTS" {
+  default     = true
+  description = "Whether Python's garbage collector leaves out what a program imports first, so that it starts and ends faster"
 }
 
 variable "SLIM" {
@@ -196,7 +196,7 @@ target "service" {
     SERIES         = SERIES
     UV_CACHE_ID    = UV_CACHE_ID
     BYTECODE       = BYTECODE
-    DEFER_GC       = DEFER_GC
+    FREEZE_IMPORTS = FREEZE_IMPORTS
     SLIM           = SLIM
     EXTRA_PACKAGES = EXTRA_PACKAGES
     EXTRA_PYTHON   = EXTRA_PYTHON

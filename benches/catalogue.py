@@ -15,7 +15,7 @@ LOCAL = {"tools": "images/tools", "constraints": "constraints", "patches": "patc
 def default(name):
     """The default of a variable of the bake file."""
     with open(os.path.join(REPO, "docker-bake.hcl")) as f:
-        return re.search(r'variable "%s" \{\s*default\s*= "([^"]*)"' % name, f.read()).group(1)
+        return re.search(r'variable "%s" \{\s*default\s*= "?([^"\n]*)' % name, f.read()).group(1)
 
 
 class Catalogue:
@@ -77,7 +77,7 @@ class Catalogue:
         self.image("openstack-python-runtime", ["base=python-base"], directory="openstack-runtime")
 
     def service(self, service):
-        policies = [x for n in ("SLIM", "BYTECODE", "DEFER_GC") for x in ("--build-arg", self.value(n))]
+        policies = [x for n in ("SLIM", "BYTECODE", "FREEZE_IMPORTS") for x in ("--build-arg", self.value(n))]
         self.image(service, ["openstack-venv-builder", "openstack-python-runtime", "series", "patches",
                              "fleet-patches", "base=fleet-base"],
                    "--build-arg", "PROJECT=" + service, *self.series, *policies, *self.lent)

@@ -280,7 +280,7 @@ def nova(options, area):
     ours = sum(layers(karman, "nova:latest").values())
     place = area.fresh("buildah")
     tool = Buildah(place)
-    policies = {"SLIM": "", "DPKG_EXCLUDE": "", "DEFER_GC": "", "BYTECODE": "unchecked-hash"}
+    policies = {"SLIM": "", "DPKG_EXCLUDE": "", "FREEZE_IMPORTS": "", "BYTECODE": "unchecked-hash"}
     images = Catalogue(tool, place, policies, options=())
     images.bases()
     images.service("nova")

@@ -219,39 +219,80 @@ fn an_image_keeps_what_it_names_and_nothing_happens_without_policies() {
     assert!(!wrong.status.success() && said.contains("SLIM does not know `test`"), "{said}");
 }
 
-/// The threshold of Python's collector at a start with this environment, after a collection that was asked for, and
-/// after one that came by itself; then how many callbacks it has.
-const COLLECTIONS: &str = "\
-import gc, site, sys
-site.addsitedir(sys.argv[1])
-first = gc.get_threshold()[0]
+/// A program that imports a module with garbage in it, asks for a collection, and makes garbage itself: how many objects were
+/// frozen at each moment, Python's threshold at the end, and how many callbacks its collector has.
+const PROGRAM: &str = "\
+import gc, heavy
+imported = gc.get_freeze_count()
 gc.collect()
-asked = gc.get_threshold()[0]
-kept = [[] for _ in range(5000)]
-print(first, asked, gc.get_threshold()[0], len(gc.callbacks))
+class Loop: pass
+def main():
+    import weakref
+    first = Loop(); first.it = first
+    seen = weakref.ref(first)
+    del first
+    loops = []
+    for _ in range(20000):
+        loop = Loop(); loop.it = [loop]
+        loops = [loops]
+    later = gc.get_freeze_count()
+    print(imported > 15000, later == imported, seen() is None, gc.get_threshold()[0], len(gc.callbacks))
+main()
+";
+
+/// One that makes garbage in its own lines, outside of functions.
+const BARE: &str = "\
+import gc
+kept = [[] for _ in range(30000)]
+print(gc.get_freeze_count(), gc.get_threshold()[0], len(gc.callbacks))
 ";
 
 #[test]
-fn the_first_collection_waits_and_later_ones_do_not() {
-    let Some(venv) = Venv::new("the_first_collection_waits_and_later_ones_do_not") else { return };
-    venv.distribution("demo", &[("demo.py", "a = 1\n")]);
-    let start = || {
-        let site = venv.site();
+fn what_a_program_imports_first_is_frozen_and_nothing_else() {
+    let Some(venv) = Venv::new("what_a_program_imports_first_is_frozen_and_nothing_else") else {
+        return;
+    };
+    venv.distribution("demo", &[("heavy.py", "kept = [[] for _ in range(30000)]\n")]);
+    let main = venv.root().join("main.py");
+    // As a file, as a module, and imported by something that is no Python code.
+    let by = |program: &str, how: &[&str]| {
+        venv.write(&main, program);
+        let start = format!("import site; site.addsitedir({:?})", venv.site());
+        venv.write(&venv.root().join("sitecustomize.py"), &start);
         let mut python = Command::new("python3");
-        let told = python.args(["-S", "-c", COLLECTIONS]).arg(site).output().expect("runs");
+        let told = python
+            .args(how)
+            .current_dir(venv.root())
+            .env("PYTHONPATH", venv.root())
+            .output()
+            .expect("runs");
         assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
         String::from_utf8_lossy(&told.stdout).trim().to_owned()
     };
+    let file = main.to_str().expect("UTF-8").to_owned();
+    let usual = by("import gc; print(gc.get_threshold()[0])", &[&file]);
+    venv.finish(&[("BYTECODE", "unchecked-hash"), ("FREEZE_IMPORTS", "false")]);
+    assert_eq!(by(PROGRAM, &[&file]), format!("False True True {usual} 0"));
+    venv.finish(&[("BYTECODE", "unchecked-hash"), ("FREEZE_IMPORTS", "true")]);
+    for how in [&[&*file][..], &["-m", "main"], &["-c", PROGRAM]] {
+        assert_eq!(by(PROGRAM, how), format!("True True True {usual} 0"), "{how:?}");
+    }
+    assert_eq!(
+        by(BARE, &[&file]),
+        format!("0 {usual} 0"),
+        "a program's own objects are collected as ever"
+    );
+    let own = format!("import gc; gc.set_threshold(777)\n{PROGRAM}");
+    assert_eq!(
+        by(&own, &[&file]),
+        "True True True 777 0",
+        "a threshold of the program's own stays"
+    );
     venv.finish(&[("BYTECODE", "unchecked-hash")]);
-    let usual = start();
-    let (threshold, _) = usual.split_once(' ').expect("words");
-    venv.finish(&[("BYTECODE", "unchecked-hash"), ("DEFER_GC", "4000")]);
-    assert_eq!(start(), format!("4000 4000 {threshold} 0"), "asking for one changes nothing");
-    venv.finish(&[("BYTECODE", "unchecked-hash")]);
-    assert_eq!(start(), usual, "the policy can be taken back");
-    let wrong = venv.tool("venv-finish", &[], &[("DEFER_GC", "many")]);
+    assert_eq!(by(BARE, &[&file]), format!("0 {usual} 0"), "the policy can be taken back");
+    let wrong = venv.tool("venv-finish", &[], &[("FREEZE_IMPORTS", "1")]);
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    assert!(!wrong.status.success() && said.contains("not `many`"), "{said}");
+    assert!(!wrong.status.success() && said.contains("not `1`"), "{said}");
 }
 
 const PATCH: &str = "\
