@@ -365,8 +365,9 @@ enum Opened<'e> {
 impl<'e> Source<'e> {
     fn open(engine: &'e Engine, from: &'e MountsPlace) -> Result<Self, SolveError> {
         let layout = |path: &Path, tag: Option<&str>| {
-            let layout = Layout::open(path).or_fail(Cause::Fetch, "open the cache mounts")?;
-            let top = layout.resolve(tag).or_fail(Cause::Fetch, "open the cache mounts")?;
+            let doing = format!("open the cache mounts `{}`", path.display());
+            let layout = Layout::open(path).or_fail(Cause::Fetch, &doing)?;
+            let top = layout.resolve(tag).or_fail(Cause::Fetch, &doing)?;
             Ok(Opened::Layout(Box::new(layout), Box::new(top)))
         };
         let from = match from {

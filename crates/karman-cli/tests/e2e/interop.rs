@@ -2,9 +2,11 @@
 //! (`outputs` has more of the second, `docker` what concerns docker.)
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
 
-use karman_testing::{Place, Skip, Tested};
+use karman_testing::{Place, Skip, Tested, Told};
 
 use crate::Tests;
 use crate::lab::{Lab, need, need_root, tool, tool_tells};
@@ -18,6 +20,7 @@ pub(crate) const TESTS: Tests = &[
     ("compressed_archives_and_streams_are_loaded", compressed_archives_and_streams),
     ("every_output_is_read_by_others", every_output_is_read_by_others),
     ("what_is_no_image_is_told", what_is_no_image_is_told),
+    ("what_cannot_be_loaded_is_named_as_it_was_given", what_cannot_be_loaded),
 ];
 
 /// The image of these tests, and its name.
@@ -280,7 +283,7 @@ fn what_is_no_image_is_told(lab: &Lab) -> Tested {
     place.write("empty.tar", [0; 1024]);
     place.write("words.tar", "no archive at all".repeat(100));
     place.run(["load", "-i", "empty.tar"]).is(3, "neither an OCI layout nor a docker archive");
-    place.run(["load", "-i", "words.tar"]).is(3, "words.tar");
+    place.run(["load", "-i", "words.tar"]).is(3, "words.tar`: it is no archive");
     place.run(["load", "-i", "none.tar"]).is(3, "none.tar");
     // A layer that is not what the archive says.
     let layer = Layout::open(&place.work().join("layout")).manifest["layers"][1]["digest"].clone();
@@ -294,5 +297,68 @@ fn what_is_no_image_is_told(lab: &Lab) -> Tested {
     let path = place.work().join("layout").display().to_string();
     to.run(["load", "-i", &path]).is(3, &hex);
     assert_eq!(to.run(["image", "ls", "-q"]).ok().out, "");
+    Ok(())
+}
+
+/// The same bytes as a file and as a stream: the file is named, or the stream, and nothing of the store.
+fn what_cannot_be_loaded(lab: &Lab) -> Tested {
+    let place = place(lab)?;
+    let whole = fs::read(place.work().join("oci.tar")).expect("an archive");
+    place.write("oci2.tar", &whole);
+    tool(&place, &need("gzip")?, &["oci2.tar"]);
+    let zipped = fs::read(place.work().join("oci2.tar.gz")).expect("an archive");
+    place.write("hello", "hello");
+    place.write("wrong/index.json", "{}");
+    place.write("none/index.json", "{\"schemaVersion\":2,\"manifests\":[]}");
+    let tar = |dir: &str, out: &str| {
+        tool(&place, Path::new("/bin/sh"), &["-c", &format!("tar -cf {out} -C {dir} .")])
+    };
+    tar("wrong", "wrong.tar");
+    tar("none", "none.tar");
+    tool(&place, &need("gzip")?, &["hello", "wrong.tar"]);
+    let read = |name: &str| fs::read(place.work().join(name)).expect("a file");
+    let kinds = "hint: an image is an OCI layout";
+    let again = "write or copy it again";
+    let cases: [(&str, Vec<u8>, &str, &str); 8] = [
+        ("empty", Vec::new(), "it is empty", kinds),
+        ("short", b"words".to_vec(), "it is no archive", kinds),
+        ("words", b"no archive at all".repeat(100), "it is no archive", kinds),
+        ("words.gz", read("hello.gz"), "it is no archive", kinds),
+        ("cut.tar", whole[..whole.len() / 2].to_vec(), "it is cut short", again),
+        ("cut.tar.gz", zipped[..zipped.len() / 2].to_vec(), "in the middle", again),
+        ("wrong.tar.gz", read("wrong.tar.gz"), "its `index.json` is malformed: missing", ""),
+        ("none.tar", read("none.tar"), "there is no image in it", ""),
+    ];
+    let to = lab.place()?;
+    let refused = |from: &str, words: &str, hint: &str| {
+        let told = to.run(["load", "-i", &place.work().join(from).display().to_string()]);
+        let told = told.is(3, &format!("{from}`: {words}"));
+        assert!(told.err.contains(hint), "{from}: {}", told.err);
+    };
+    for (name, bytes, words, hint) in &cases {
+        place.write(name, bytes);
+        let mut command = to.command(["load"]);
+        command.stdin(fs::File::open(place.work().join(name)).expect("a file"));
+        let told = Told::of(&command.output().expect("karman runs"));
+        let told = told.is(3, "failed to load standard input: ");
+        assert!(told.err.contains(words) && told.err.contains(hint), "{name}: {}", told.err);
+        assert!(!told.err.contains(&to.store().display().to_string()), "{name}: {}", told.err);
+        match name.ends_with("cut.tar.gz") {
+            true => refused(name, "it ends, or is broken, in the middle", hint),
+            false => refused(name, words, hint),
+        }
+    }
+    refused("ctx", "it is neither an OCI layout nor a docker archive", kinds);
+    refused("nowhere", "No such file", "");
+    assert_eq!(to.run(["image", "ls", "-q"]).ok().out, "");
+    for room in ["tmp", "blobs/sha256"] {
+        let left = fs::read_dir(to.store().join(room)).expect("a directory").count();
+        assert_eq!(left, 0, "in `{room}` of the store");
+    }
+    // A pipe may have a name, too.
+    let mut command = to.command(["load", "-q", "-t", "piped", "-i", "/dev/stdin"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("karman starts");
+    child.stdin.take().expect("a pipe").write_all(&whole).expect("written");
+    assert!(child.wait().expect("it ends").success());
     Ok(())
 }

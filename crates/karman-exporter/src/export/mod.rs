@@ -49,7 +49,7 @@ pub enum ExportError {
     #[error("write archive")]
     Stream(#[source] io::Error),
     /// A blob could not be read or copied.
-    #[error("export blob `{digest}`")]
+    #[error("blob `{digest}`")]
     Blob {
         /// The blob.
         digest: Digest,
@@ -58,7 +58,7 @@ pub enum ExportError {
         source: io::Error,
     },
     /// A document is not what its media type says.
-    #[error("read manifest `{digest}`")]
+    #[error("manifest `{digest}` is malformed")]
     Document {
         /// The document.
         digest: Digest,

@@ -122,15 +122,18 @@ fn blob(
     if let Some(descriptor) = known.get(name) {
         return Ok(descriptor.clone());
     }
-    let missing = |error: io::Error| io::Error::new(error.kind(), format!("`{name}`: {error}"));
-    let mut file = files.open(name).map_err(missing)?;
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => error,
+        kind => io::Error::new(kind, format!("read `{name}`: {error}")),
+    };
+    let mut file = files.open(name).map_err(failed)?;
     let (mut hasher, mut size, mut begin) = (Hasher::new(), 0, Vec::new());
     let mut buffer = vec![0; BUFFER];
     loop {
         let read = match file.read(&mut buffer) {
             Ok(0) => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read.map_err(missing)?,
+            read => read.map_err(failed)?,
         };
         if begin.len() < 4 {
             begin.extend_from_slice(&buffer[..read.min(4)]);

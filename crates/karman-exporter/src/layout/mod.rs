@@ -14,7 +14,7 @@ use karman_sys::fs::Dir;
 
 use crate::blobs::{BlobSource, BlobStore, MAX_DOCUMENT, document};
 use crate::export::{ExportError, IMAGE_NAME, REF_NAME, closure};
-use crate::tarball::{EntryKind, ReadError, TarReader};
+use crate::tarball::{BLOCK, EntryKind, ReadError, TarReader};
 use foreign::Foreign;
 
 /// The most entries of a layout archive.
@@ -26,47 +26,40 @@ const MAX_NESTING: usize = 4;
 /// The annotation of an entry that has the signatures of another, and its value (cosign's).
 pub const SIGNATURES_KIND: (&str, &str) = ("kind", "dev.cosignproject.cosign/sigs");
 
-/// A layout that cannot be read.
+/// What is wrong with a layout that cannot be read. Which layout, only the caller can say: it may be standard input
+/// that was written to a file.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    /// A file could not be read.
-    #[error("read layout `{}`", path.display())]
-    Read {
-        /// The layout.
-        path: PathBuf,
+    /// It is not there, or may not be read.
+    #[error("it cannot be read")]
+    Read(#[source] io::Error),
+    /// A file without bytes.
+    #[error("it is empty")]
+    Empty,
+    /// A file that does not begin as an archive does.
+    #[error("it is no archive")]
+    NoArchive,
+    /// The archive ends in the middle of an entry.
+    #[error("it is cut short: the archive goes on after byte {0}")]
+    Short(u64),
+    /// The archive is malformed.
+    #[error("its archive is malformed")]
+    Archive(#[source] ReadError),
+    /// There is neither `index.json` nor `manifest.json`.
+    #[error("it is neither an OCI layout nor a docker archive: it has no `index.json`")]
+    NoIndex,
+    /// A file that lists images is malformed, or what it names is not there.
+    #[error("its `{name}` is malformed")]
+    Listing {
+        /// The file.
+        name: &'static str,
         /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The archive is malformed.
-    #[error("read layout archive `{}`", path.display())]
-    Archive {
-        /// The layout.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: ReadError,
-    },
-    /// There is neither `index.json` nor `manifest.json`.
-    #[error("`{}` is neither an OCI layout nor a docker archive: it has no `index.json`", path.display())]
-    NoIndex {
-        /// The layout.
-        path: PathBuf,
-    },
-    /// The index is malformed.
-    #[error("read the index of layout `{}`", path.display())]
-    Index {
-        /// The layout.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: serde_json::Error,
-    },
     /// No image has the name.
-    #[error("layout `{}` has no image `{wanted}` (it has {})", path.display(), have.join(", "))]
+    #[error("it has no image `{wanted}` (it has {})", have.join(", "))]
     NotFound {
-        /// The layout.
-        path: PathBuf,
         /// The tag or digest asked for.
         wanted: String,
         /// The names it has.
@@ -87,6 +80,26 @@ pub enum LayoutError {
     Export(#[from] ExportError),
 }
 
+/// What can be read, for those who gave something else.
+const READABLE: &str = "an image is an OCI layout (directory or archive), a docker archive, or a directory of \
+                        `skopeo copy dir:`; archives may be compressed";
+/// What to do about bytes that are missing.
+const INCOMPLETE: &str =
+    "it was not written or copied to its end, or changed since: write or copy it again";
+
+impl LayoutError {
+    /// What the caller may do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Empty | Self::NoArchive | Self::NoIndex => Some(READABLE),
+            Self::Short(_) | Self::Archive(_) => Some(INCOMPLETE),
+            Self::Export(ExportError::Blob { .. }) => Some(INCOMPLETE),
+            _ => None,
+        }
+    }
+}
+
 /// The platforms of an index, without those of attestations.
 fn platforms(index: &Index) -> Vec<String> {
     let all = index.manifests.iter().filter_map(|entry| entry.platform.as_ref());
@@ -96,7 +109,6 @@ fn platforms(index: &Index) -> Vec<String> {
 /// An open layout.
 #[derive(Debug)]
 pub struct Layout {
-    path: PathBuf,
     files: Files,
     index: Index,
     foreign: Foreign,
@@ -116,24 +128,23 @@ impl Layout {
     /// # Errors
     /// When there is no layout at `path`, or its index is malformed.
     pub fn open(path: &Path) -> Result<Self, LayoutError> {
-        let failed = |source| LayoutError::Read { path: path.to_owned(), source };
-        let meta = std::fs::metadata(path).map_err(failed)?;
-        let files = if meta.is_dir() {
-            Files::Dir(Dir::open(path).map_err(|error| failed(io::Error::other(error)))?)
+        let files = if std::fs::metadata(path).map_err(LayoutError::Read)?.is_dir() {
+            Files::Dir(Dir::open(path).map_err(|error| LayoutError::Read(io::Error::other(error)))?)
         } else {
             scan(path)?
         };
+        let listing = |name| move |source| LayoutError::Listing { name, source };
         let mut foreign = Foreign::default();
-        let index = match files.document("index.json").map_err(failed)? {
+        let index = match files.document("index.json").map_err(listing("index.json"))? {
             Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|source| LayoutError::Index { path: path.to_owned(), source })?,
+                .map_err(|error| listing("index.json")(error.into()))?,
             None => {
-                foreign = foreign::read(&files).map_err(failed)?.unwrap_or_default();
-                let index = foreign.index.take();
-                index.ok_or_else(|| LayoutError::NoIndex { path: path.to_owned() })?
+                let read = foreign::read(&files).map_err(listing("manifest.json"))?;
+                foreign = read.unwrap_or_default();
+                foreign.index.take().ok_or(LayoutError::NoIndex)?
             }
         };
-        Ok(Self { path: path.to_owned(), files, index, foreign })
+        Ok(Self { files, index, foreign })
     }
 
     /// The entries of the index.
@@ -157,7 +168,6 @@ impl Layout {
         let wanted = wanted.unwrap_or("latest").trim_start_matches('@');
         let found = manifests.iter().find(|entry| is_called(entry, wanted));
         found.map(|entry| (*entry).clone()).ok_or_else(|| LayoutError::NotFound {
-            path: self.path.clone(),
             wanted: wanted.to_owned(),
             have: manifests.iter().map(|entry| name_of(entry)).collect(),
         })
@@ -273,27 +283,29 @@ impl Files {
         match self {
             Self::Dir(dir) => match dir.open_in_root(name) {
                 Ok(file) => Ok(Box::new(file)),
-                Err(error) if error.is_not_found() => {
-                    Err(io::Error::new(io::ErrorKind::NotFound, error))
-                }
+                Err(error) if error.is_not_found() => Err(missing(name)),
                 Err(error) => Err(io::Error::other(error)),
             },
             Self::Tar(file, entries) => {
-                let (at, size) = entries.get(name.as_bytes()).ok_or(io::ErrorKind::NotFound)?;
+                let (at, size) = entries.get(name.as_bytes()).ok_or_else(|| missing(name))?;
                 Ok(Box::new(Slice { file, at: *at, end: at + size }))
             }
         }
     }
 }
 
+fn missing(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no `{name}` in it"))
+}
+
 fn scan(path: &Path) -> Result<Files, LayoutError> {
-    let failed = |source| LayoutError::Read { path: path.to_owned(), source };
-    let broken = |source| LayoutError::Archive { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(LayoutError::Read)?;
     let mut entries = BTreeMap::new();
     let mut links: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut tar = TarReader::new(&file);
-    while let Some(entry) = tar.next_entry().map_err(broken)? {
+    let mut is_first = true;
+    while let Some(entry) = tar.next_entry().map_err(|error| broken(&file, error, is_first))? {
+        is_first = false;
         let name = crate::unpack::clean(&entry.path).join(&b'/');
         if entry.kind == EntryKind::File
             && let Some(offset) = tar.data_offset()
@@ -306,8 +318,11 @@ fn scan(path: &Path) -> Result<Files, LayoutError> {
             links.push((name, target));
         }
         if entries.len() + links.len() > MAX_ENTRIES {
-            return Err(failed(io::ErrorKind::FileTooLarge.into()));
+            return Err(LayoutError::Read(io::ErrorKind::FileTooLarge.into()));
         }
+    }
+    if is_first && file.metadata().is_ok_and(|found| found.len() == 0) {
+        return Err(LayoutError::Empty);
     }
     for (name, target) in links {
         if let Some(at) = entries.get(&target).copied() {
@@ -315,6 +330,21 @@ fn scan(path: &Path) -> Result<Files, LayoutError> {
         }
     }
     Ok(Files::Tar(file, entries))
+}
+
+/// What is wrong with a file that is no archive, or ends before it does.
+fn broken(file: &File, error: ReadError, is_first: bool) -> LayoutError {
+    let size = file.metadata().map_or(0, |found| found.len());
+    match error {
+        ReadError::Read { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
+            match is_first && size < BLOCK as u64 {
+                true => LayoutError::NoArchive,
+                false => LayoutError::Short(size),
+            }
+        }
+        ReadError::Header { .. } if is_first => LayoutError::NoArchive,
+        other => LayoutError::Archive(other),
+    }
 }
 
 fn is_called(entry: &Descriptor, wanted: &str) -> bool {

@@ -7,14 +7,19 @@ use karman_content::TempDir;
 use karman_control::{Cause, SolveError};
 use karman_exporter::decompress::{Format, decompress};
 use karman_exporter::export::IMAGE_NAME;
-use karman_exporter::layout::Layout;
+use karman_exporter::layout::{Layout, LayoutError};
 use karman_oci::{Descriptor, Reference};
 
 use crate::engine::Engine;
-use crate::error::{OrFail as _, store as store_error};
+use crate::error::{OrFail as _, chain, failed, interrupted_while, store as store_error};
 
 /// The most bytes of an archive out of its compression: as much as a layer may have.
 const MAX_ARCHIVE: u64 = 64 << 30;
+
+/// What to do about an archive that does not come to its end.
+const AGAIN: &str = "write or copy it again";
+
+const BUFFER: usize = 128 << 10;
 
 /// The bytes by which compressions are known.
 const MAGIC: u64 = 6;
@@ -49,12 +54,27 @@ impl Engine {
         name: Option<&Reference>,
     ) -> Result<Vec<Loaded>, SolveError> {
         self.keep_uses()?;
-        let (path, _spooled) = self.plain_archive(from)?;
-        let doing = format!("load `{}`", path.display());
-        let layout = Layout::open(&path).or_fail(Cause::Input, &doing)?;
+        let doing = match &from {
+            LoadFrom::Path(path) => format!("load `{}`", path.display()),
+            LoadFrom::Stream(_) => "load standard input".to_owned(),
+        };
+        let (path, _spooled) = self.plain_archive(from, &doing)?;
+        let wrong = |error: LayoutError| {
+            let told =
+                failed(Cause::Input, format!("failed to {doing}: {}", chain(&error)), &error);
+            match error.hint().filter(|_| told.cause == Cause::Input) {
+                Some(hint) => told.with_hint(hint),
+                None => told,
+            }
+        };
+        let layout = Layout::open(&path).map_err(wrong)?;
+        if layout.images().is_empty() {
+            let message = format!("failed to {doing}: there is no image in it");
+            return Err(SolveError::new(Cause::Input, message));
+        }
         let mut loaded = Vec::new();
         for top in layout.images() {
-            layout.import(top, self.store()).or_fail(Cause::Input, &doing)?;
+            layout.import(top, self.store()).map_err(wrong)?;
             let own = top.annotations.get(IMAGE_NAME).and_then(|text| Reference::parse(text).ok());
             let name = own.or_else(|| name.filter(|_| layout.images().len() == 1).cloned());
             let top = Descriptor::new(top.media_type.clone(), top.digest, top.size);
@@ -68,31 +88,64 @@ impl Engine {
 
     /// An archive that can be read at any place: a stream and a compressed file are written to the store's
     /// file system first.
-    fn plain_archive(&self, from: LoadFrom<'_>) -> Result<(PathBuf, Option<TempDir>), SolveError> {
-        let doing = "read the archive";
+    fn plain_archive(
+        &self,
+        from: LoadFrom<'_>,
+        doing: &str,
+    ) -> Result<(PathBuf, Option<TempDir>), SolveError> {
         let mut file;
         let input: &mut (dyn Read + Send) = match from {
             LoadFrom::Path(path) => {
-                let failed = format!("load `{}`", path.display());
-                if path.is_dir() || !is_compressed(path).or_fail(Cause::Input, &failed)? {
+                let found = path.metadata().or_fail(Cause::Input, doing)?;
+                if found.is_dir()
+                    || found.is_file() && !is_compressed(path).or_fail(Cause::Input, doing)?
+                {
                     return Ok((path.to_owned(), None));
                 }
-                file = std::fs::File::open(path).or_fail(Cause::Input, &failed)?;
+                file = std::fs::File::open(path).or_fail(Cause::Input, doing)?;
                 &mut file
             }
             LoadFrom::Stream(stream) => stream,
         };
         let spool = self.store().temp_dir("load").map_err(store_error)?;
         let path = spool.path().join("archive.tar");
-        let mut out = std::fs::File::create(&path).or_fail(Cause::Store, doing)?;
-        let plain = decompress(input).or_fail(Cause::Input, doing)?;
-        let copied = io::copy(&mut plain.take(MAX_ARCHIVE + 1), &mut out);
-        if copied.or_fail(Cause::Input, doing)? > MAX_ARCHIVE {
-            let message = format!("the archive has more than {MAX_ARCHIVE} bytes");
-            return Err(SolveError::new(Cause::Input, message));
-        }
-        out.flush().or_fail(Cause::Store, doing)?;
+        self.write_plain(input, &path, doing)?;
         Ok((path, Some(spool)))
+    }
+
+    /// Writes a stream to a file without its compression.
+    fn write_plain(
+        &self,
+        input: &mut (dyn Read + Send),
+        path: &Path,
+        doing: &str,
+    ) -> Result<(), SolveError> {
+        let mut out = std::fs::File::create(path).or_fail(Cause::Store, doing)?;
+        let mut plain = decompress(input).or_fail(Cause::Input, doing)?;
+        let mut buffer = vec![0; BUFFER];
+        let mut size = 0;
+        loop {
+            if self.interrupted() {
+                return Err(interrupted_while("load"));
+            }
+            let read = match plain.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    let message =
+                        format!("failed to {doing}: it ends, or is broken, in the middle");
+                    let message = format!("{message}: {}", chain(&error));
+                    return Err(SolveError::new(Cause::Input, message).with_hint(AGAIN));
+                }
+                Ok(read) => read,
+            };
+            size += read as u64;
+            if size > MAX_ARCHIVE {
+                let message = format!("failed to {doing}: it has more than {MAX_ARCHIVE} bytes");
+                return Err(SolveError::new(Cause::Input, message));
+            }
+            out.write_all(&buffer[..read]).or_fail(Cause::Store, doing)?;
+        }
     }
 }
 
