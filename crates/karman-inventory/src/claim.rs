@@ -9,6 +9,9 @@ use crate::model::{Origin, Role};
 /// The owner of the root of the hierarchy, preferred for directories that many packages list.
 const BASE_PACKAGE: &str = "base-files";
 
+/// Paths that all lists name together: twice as many as the largest image has.
+pub(crate) const MAX_LISTED: usize = 8_000_000;
+
 /// A claim on a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claim {
@@ -30,6 +33,7 @@ pub(crate) struct Claims {
     claims: HashMap<String, Claim>,
     /// Paths that several owners list.
     shared: HashSet<String>,
+    listed: usize,
 }
 
 impl Claims {
@@ -37,9 +41,22 @@ impl Claims {
         self.claims.get(path)
     }
 
+    /// Whether lists named more paths than any image has; what is beyond is not kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.listed > MAX_LISTED
+    }
+
+    fn count(&mut self) -> bool {
+        self.listed += 1;
+        !self.is_full()
+    }
+
     /// Claims a path for a Debian package. Of several claims one stays: that of `base-files`, else that of the first
     /// package by name; whatever order the lists are read in.
     pub(crate) fn dpkg(&mut self, path: String, package: &str, role: Role) {
+        if !self.count() {
+            return;
+        }
         let origin = Origin::Dpkg { package: package.to_owned(), role };
         let claim = self.claims.entry(path.clone());
         let claim = claim.or_insert_with(|| Claim { origin: origin.clone(), expected: None });
@@ -62,6 +79,9 @@ impl Claims {
         role: Role,
         expected: Option<Expected>,
     ) {
+        if !self.count() {
+            return;
+        }
         let origin = Origin::Python { distribution: distribution.to_owned(), role };
         self.claims.entry(path).or_insert(Claim { origin, expected });
     }
@@ -85,5 +105,19 @@ impl Claims {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Claim)> {
         self.claims.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_without_end_are_noticed() {
+        let mut claims = Claims { listed: MAX_LISTED - 1, ..Claims::default() };
+        claims.dpkg("/a".to_owned(), "a", Role::Listed);
+        assert!(claims.get("/a").is_some() && !claims.is_full());
+        claims.python("/b".to_owned(), "b", Role::Listed, None);
+        assert!(claims.get("/b").is_none() && claims.is_full());
     }
 }

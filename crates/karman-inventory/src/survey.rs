@@ -1,8 +1,9 @@
 //! Names and databases of a root filesystem: who owns which path, before any other file is read.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::claim::{Claim, Claims};
+use crate::claim::{Claim, Claims, MAX_LISTED};
 use crate::links::Links;
 use crate::model::{
     Distribution, Kind, Layer, Origin, Package, Role, Stage, StepKind, System, User,
@@ -12,6 +13,10 @@ use crate::{dpkg, python, system};
 
 /// Paths of one image. The largest images of the field have about a million.
 const MAX_NODES: usize = 4_000_000;
+/// Bytes of all files that are read here. Those of the largest images have some 30 MB.
+const MAX_DATABASES: usize = 512 << 20;
+/// A place that links lead to may be longer than the path that was listed, by so much where nothing is there.
+const MAX_DETOUR: usize = 64;
 const ALTERNATIVES: &str = "/etc/alternatives/";
 
 /// What is known of a root filesystem from its names and its databases.
@@ -40,27 +45,57 @@ pub(crate) struct Access<'a> {
     tree: &'a dyn Tree,
     pub(crate) nodes: &'a [Node],
     index: &'a HashMap<String, usize>,
+    /// Directory → the nodes right below it.
+    children: HashMap<&'a str, Vec<usize>>,
     pub(crate) links: &'a Links,
+    /// Bytes that may still be read.
+    left: Cell<usize>,
 }
 
-impl Access<'_> {
+impl<'a> Access<'a> {
+    fn new(
+        tree: &'a dyn Tree,
+        nodes: &'a [Node],
+        index: &'a HashMap<String, usize>,
+        links: &'a Links,
+    ) -> Self {
+        let mut children: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, node) in nodes.iter().enumerate() {
+            let dir = node.path.rsplit_once('/').map_or("", |(dir, _)| dir);
+            children.entry(dir).or_default().push(at);
+        }
+        Self { tree, nodes, index, children, links, left: Cell::new(MAX_DATABASES) }
+    }
+
+    /// Whether there is something of that path.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.index.contains_key(path)
+    }
+
+    /// Where a listed path is, links in its directories followed. Nothing where links make much of little: a claim on
+    /// what is not there is kept, but must not cost more than its line.
+    pub(crate) fn listed(&self, path: &str) -> Option<String> {
+        let place = self.links.place(path);
+        (place.len() <= path.len() + MAX_DETOUR || self.has(&place)).then_some(place)
+    }
+
     /// A regular file, links in its directories followed; nothing where there is none.
     pub(crate) fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, TreeError> {
         let found = self.index.get(&self.links.follow(path)).map(|n| &self.nodes[*n]);
-        match found {
-            Some(node) if node.kind == Kind::File => read_limited(self.tree, node, limit).map(Some),
-            _ => Ok(None),
-        }
+        let Some(node) = found.filter(|node| node.kind == Kind::File) else { return Ok(None) };
+        let cost = limit.min(usize::try_from(node.size).unwrap_or(limit));
+        let too_much = TreeError::Databases { what: "bytes", limit: MAX_DATABASES };
+        self.left.set(self.left.get().checked_sub(cost).ok_or(too_much)?);
+        read_limited(self.tree, node, limit).map(Some)
     }
 
     /// The files and directories right below a directory.
-    pub(crate) fn children<'s>(
-        &'s self,
-        dir: &'s str,
-    ) -> impl Iterator<Item = (&'s str, &'s Node)> {
-        self.nodes.iter().filter_map(move |node| {
-            let name = node.path.strip_prefix(dir)?.strip_prefix('/')?;
-            (!name.is_empty() && !name.contains('/')).then_some((name, node))
+    pub(crate) fn children(&self, dir: &str) -> impl Iterator<Item = (&'a str, &'a Node)> {
+        let nodes = self.nodes;
+        let below = self.children.get(dir.trim_end_matches('/')).into_iter().flatten();
+        below.map(move |at| {
+            let path = nodes[*at].path.as_str();
+            (path.rsplit_once('/').map_or(path, |(_, name)| name), &nodes[*at])
         })
     }
 }
@@ -79,10 +114,13 @@ impl Survey {
             nodes.iter().enumerate().map(|(at, node)| (node.path.clone(), at)).collect();
         let target = |node: &Node| Some((node.path.clone(), node.target.clone()?));
         let links = Links::new(nodes.iter().filter_map(target).collect());
-        let access = Access { tree, nodes: &nodes, index: &index, links: &links };
+        let access = Access::new(tree, &nodes, &index, &links);
         let mut claims = Claims::default();
         let packages = dpkg::read(&access, &mut claims)?;
         let distributions = python::read(&access, &mut claims)?;
+        if claims.is_full() {
+            return Err(TreeError::Databases { what: "paths", limit: MAX_LISTED });
+        }
         let system = system::system(&access)?;
         let (library_path, users) = (system::library_path(&access)?, system::users(&access)?);
         Ok(Self {

@@ -11,13 +11,16 @@ const OS_RELEASE: &str = "/etc/os-release";
 const PASSWD: &str = "/etc/passwd";
 /// The largest of these files read.
 const MAX_FILE: usize = 1 << 20;
-/// Configuration files that include each other.
+/// Configuration files that include each other, and the patterns that name them.
 const MAX_INCLUDES: usize = 256;
+/// Directories that are told: every library is looked for in all of them.
+const MAX_DIRECTORIES: usize = 1024;
 
 /// The directories of `/etc/ld.so.conf` and what it includes, in order (`ldconfig(8)`).
 pub(crate) fn library_path(access: &Access<'_>) -> Result<Vec<String>, TreeError> {
     let mut found: Vec<String> = Vec::new();
     let mut todo = vec![LD_SO_CONF.to_owned()];
+    let mut patterns_left = MAX_INCLUDES;
     for _ in 0..MAX_INCLUDES {
         let Some(file) = todo.pop() else { break };
         let Some(text) = access.read(&file, MAX_FILE)? else { continue };
@@ -26,7 +29,8 @@ pub(crate) fn library_path(access: &Access<'_>) -> Result<Vec<String>, TreeError
             let line = line.split('#').next().unwrap_or_default().trim();
             match line.strip_prefix("include").filter(|rest| rest.starts_with([' ', '\t'])) {
                 Some(patterns) => {
-                    for pattern in patterns.split_whitespace() {
+                    for pattern in patterns.split_whitespace().take(patterns_left) {
+                        patterns_left -= 1;
                         included.extend(files_like(access, pattern));
                     }
                 }
@@ -38,6 +42,7 @@ pub(crate) fn library_path(access: &Access<'_>) -> Result<Vec<String>, TreeError
         }
         todo.extend(included.into_iter().rev());
     }
+    found.truncate(MAX_DIRECTORIES);
     Ok(found)
 }
 

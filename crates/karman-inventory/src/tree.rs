@@ -25,6 +25,14 @@ pub enum TreeError {
         /// The limit.
         limit: usize,
     },
+    /// The databases of packages and distributions are larger than those of any image.
+    #[error("the databases of packages in the image have more than {limit} {what}")]
+    Databases {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 /// The bytes of an open file.

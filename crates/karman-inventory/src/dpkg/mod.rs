@@ -76,7 +76,9 @@ pub(crate) fn read(access: &Access<'_>, claims: &mut Claims) -> Result<Vec<Packa
         }
     }
     for (package, path, md5) in conffiles {
-        claims.expect(&marks.place(&package, &path).0, Expected::Md5(md5));
+        if let Some((place, _)) = marks.place(&package, &path) {
+            claims.expect(&place, Expected::Md5(md5));
+        }
     }
     let mut packages: Vec<Package> = found.into_values().collect();
     for package in &mut packages {
@@ -92,25 +94,29 @@ struct Marks<'a> {
 }
 
 impl Marks<'_> {
-    fn place(&self, package: &str, path: &str) -> (String, Role) {
-        let place = self.access.links.place(path);
-        match self.diversions.get(&place) {
+    fn place(&self, package: &str, path: &str) -> Option<(String, Role)> {
+        let place = self.access.listed(path)?;
+        Some(match self.diversions.get(&place) {
             Some((to, by)) if by != package => (to.clone(), Role::Diverted),
             _ => (place, Role::Listed),
-        }
+        })
     }
 
     fn md5sums(&self, claims: &mut Claims, package: &str, text: &[u8]) {
         for (md5, path) in lines(text).filter_map(sum) {
-            claims.expect(&self.place(package, &path).0, Expected::Md5(md5));
+            if let Some((place, _)) = self.place(package, &path) {
+                claims.expect(&place, Expected::Md5(md5));
+            }
         }
     }
 
     fn conffiles(&self, claims: &mut Claims, package: &str, text: &[u8]) {
         for path in lines(text) {
             // `remove-on-upgrade PATH` names what the package no longer has.
-            if path.starts_with('/') {
-                claims.dpkg(self.place(package, path).0, package, Role::Conffile);
+            if path.starts_with('/')
+                && let Some((place, _)) = self.place(package, path)
+            {
+                claims.dpkg(place, package, Role::Conffile);
             }
         }
     }
@@ -123,17 +129,18 @@ fn claim(
     package: &str,
     path: &str,
 ) {
-    let (place, role) = Marks { access, diversions }.place(package, path);
-    claims.dpkg(place, package, role);
+    if let Some((place, role)) = (Marks { access, diversions }).place(package, path) {
+        claims.dpkg(place, package, role);
+    }
 }
 
 /// Three lines each: the path, where it goes, and the package it goes for.
 fn diversions(access: &Access<'_>) -> Result<Diversions, TreeError> {
     let text = access.read(DIVERSIONS, MAX_FILE)?.unwrap_or_default();
     let lines: Vec<&str> = lines(&text).collect();
-    let diverted = lines.chunks_exact(3).map(|three| {
-        let place = |path| access.links.place(path);
-        (place(three[0]), (place(three[1]), three[2].to_owned()))
+    let diverted = lines.chunks_exact(3).filter_map(|three| {
+        let place = |path| access.listed(path);
+        Some((place(three[0])?, (place(three[1])?, three[2].to_owned())))
     });
     Ok(diverted.collect())
 }

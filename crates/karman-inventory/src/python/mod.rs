@@ -5,6 +5,8 @@ mod metadata;
 mod policies;
 mod record;
 
+use std::collections::HashSet;
+
 use crate::claim::{Claims, Expected};
 use crate::links::clean;
 use crate::model::{Distribution, Kind, Origin, Role};
@@ -18,19 +20,24 @@ const MAX_RECORD: usize = 32 << 20;
 /// The largest list of policies read: there are a dozen, a line each.
 const MAX_POLICIES: usize = 64 << 10;
 
+/// Names of distributions and the directories that they are installed into.
+type Before = HashSet<(String, String)>;
+
 /// Reads all distributions; claims their paths.
 pub(crate) fn read(
     access: &Access<'_>,
     claims: &mut Claims,
 ) -> Result<Vec<Distribution>, TreeError> {
     let mut found = Vec::new();
+    let mut before = Before::new();
     for node in access.nodes {
         let is_dir = node.kind == Kind::Directory;
         let is_info = node.path.ends_with(".dist-info") && is_dir;
         let is_egg = node.path.ends_with(".egg-info") && (is_dir || node.kind == Kind::File);
         if (is_info || is_egg)
-            && let Some(distribution) = distribution(access, claims, node, &found)?
+            && let Some(distribution) = distribution(access, claims, node, &before)?
         {
+            before.insert((distribution.name.clone(), site(&distribution).to_owned()));
             found.push(distribution);
         }
     }
@@ -41,7 +48,7 @@ fn distribution(
     access: &Access<'_>,
     claims: &mut Claims,
     node: &Node,
-    before: &[Distribution],
+    before: &Before,
 ) -> Result<Option<Distribution>, TreeError> {
     let dir = node.path.as_str();
     let file = match (node.kind, dir.ends_with(".egg-info")) {
@@ -78,20 +85,16 @@ fn claim(
     claims: &mut Claims,
     distribution: &Distribution,
     record: &[u8],
-    before: &[Distribution],
+    before: &Before,
 ) {
     let name = distribution.name.as_str();
     let site = site(distribution);
     // What is vendored inside another distribution has a place of its own and is listed by both.
-    let lists_too = |owner: &str| before.iter().any(|d| d.name == owner && self::site(d) == site);
+    let lists_too = |owner: &str| before.contains(&(owner.to_owned(), site.to_owned()));
     for (path, digest) in record::parse(record) {
         let full = if path.starts_with('/') { path } else { format!("{site}/{path}") };
-        let place = access.links.place(&clean(&full));
-        let mut dir = place.rsplit_once('/').map_or("", |(dir, _)| dir);
-        while dir.len() > site.len() && dir.starts_with(site) {
-            claims.python(dir.to_owned(), name, Role::Listed, None);
-            dir = dir.rsplit_once('/').map_or("", |(dir, _)| dir);
-        }
+        let Some(place) = access.listed(&clean(&full)) else { continue };
+        claim_above(access, claims, name, site, &place);
         let role = if place.ends_with(".pyc") { Role::Bytecode } else { Role::Listed };
         if let Some(Origin::Python { distribution: owner, .. }) =
             claims.get(&place).map(|c| &c.origin)
@@ -105,6 +108,21 @@ fn claim(
     claims.python(distribution.location.clone(), name, Role::Metadata, None);
     for (_, node) in access.children(&distribution.location) {
         claims.python(node.path.clone(), name, Role::Metadata, None);
+    }
+}
+
+/// Claims the directories between a path and the directory of distributions, those that are there.
+fn claim_above(access: &Access<'_>, claims: &mut Claims, name: &str, site: &str, place: &str) {
+    let Some(below) = place.strip_prefix(site).filter(|below| below.starts_with('/')) else { return };
+    for (at, _) in below.match_indices('/').skip(1) {
+        let dir = &place[..site.len() + at];
+        // Downwards, because nothing is in what is not there, however long the line goes on.
+        if !access.has(dir) {
+            return;
+        }
+        if claims.get(dir).is_none() {
+            claims.python(dir.to_owned(), name, Role::Listed, None);
+        }
     }
 }
 
