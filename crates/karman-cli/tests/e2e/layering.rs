@@ -19,6 +19,7 @@ pub(crate) const TESTS: Tests = &[
     ("origins_are_those_of_steps", origins_are_those_of_steps),
     ("the_budget_is_kept", the_budget_is_kept),
     ("images_of_others_are_relayered", images_of_others_are_relayered),
+    ("several_layouts_are_several_images", several_layouts_are_several_images),
     ("what_buildah_built_is_relayered", what_buildah_built_is_relayered),
     ("other_tools_read_the_layers", other_tools_read_the_layers),
     ("a_bad_plan_is_told", a_bad_plan_is_told),
@@ -375,6 +376,35 @@ fn images_of_others_are_relayered(lab: &Lab) -> Tested {
     assert_eq!(other.run(["image", "inspect", name]).ok().out, first);
     other.run(["run", name, "cat", "/etc/one.conf"]).ok();
     other.run(["image", "relayer", name, "-o", "type=local,dest=x"]).is(2, "no output of images");
+    Ok(())
+}
+
+/// Layouts that are asked about together once were all the first of them.
+fn several_layouts_are_several_images(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    let mut digests = Vec::new();
+    for dir in ["a/image-1.1", "b/image-1.1", "b/image-1.2"] {
+        place.write("ctx/Dockerfile", format!("FROM busybox\nRUN echo {dir} > /which\n"));
+        let output = format!("type=oci,dest={dir},tar=false");
+        std::fs::create_dir_all(place.work().join(dir).parent().expect("a directory"))
+            .expect("a directory");
+        lab.build(&place, &["-o", &output, "ctx"]).ok();
+        digests.push(Layout::open(&place.work().join(dir)).digest);
+    }
+    let output = "type=oci,dest=out,tar=false";
+    let relayer =
+        |images: &[&str]| place.run([&["image", "relayer", "-o", output], images].concat());
+    relayer(&["./a/image-1.1", "./b/image-1.1"])
+        .is(2, "`./a/image-1.1` and `./b/image-1.1` would both be named `image-1.1:latest`");
+    let told = relayer(&["./a/image-1.1", "./b/image-1.2"]).ok().out;
+    let made: BTreeSet<&str> = told.lines().filter_map(|l| l.split(' ').nth(1)).collect();
+    assert_eq!(made.len(), 2, "{told}");
+    let index = std::fs::read_to_string(place.work().join("out/index.json")).expect("an index");
+    assert!(index.contains("image-1.1:latest") && index.contains("image-1.2:latest"), "{index}");
+    let told = place.run(["report", "--format=json", "./a/image-1.1", "./b/image-1.2"]).ok().out;
+    let json: Value = serde_json::from_str(&told).expect("JSON");
+    let of = |at: usize| json["images"][at]["digest"].as_str().expect("a digest").to_owned();
+    assert_eq!([of(0), of(1)], [digests[0].clone(), digests[2].clone()]);
     Ok(())
 }
 

@@ -113,7 +113,9 @@ fn claim(
 
 /// Claims the directories between a path and the directory of distributions, those that are there.
 fn claim_above(access: &Access<'_>, claims: &mut Claims, name: &str, site: &str, place: &str) {
-    let Some(below) = place.strip_prefix(site).filter(|below| below.starts_with('/')) else { return };
+    let Some(below) = place.strip_prefix(site).filter(|below| below.starts_with('/')) else {
+        return;
+    };
     for (at, _) in below.match_indices('/').skip(1) {
         let dir = &place[..site.len() + at];
         // Downwards, because nothing is in what is not there, however long the line goes on.

@@ -13,13 +13,18 @@ use crate::error::{OrFail as _, store as store_error};
 use crate::exec::StepEvents;
 use crate::images::read_document;
 
+/// Where a layout is.
+pub(super) fn place<'a>(layout: &OciLayoutSource, session: &'a Session) -> Option<&'a PathBuf> {
+    session.layouts.get(split(&layout.name).0)
+}
+
 /// A session's layout name is `PATH`, `PATH:TAG` or `PATH@DIGEST`; the path is looked up.
 fn open(
     layout: &OciLayoutSource,
     session: &Session,
 ) -> Result<(Layout, String, PathBuf), SolveError> {
     let (name, wanted) = split(&layout.name);
-    let path = session.layouts.get(name).ok_or_else(|| {
+    let path = place(layout, session).ok_or_else(|| {
         SolveError::new(Cause::Engine, format!("the session has no layout `{name}`"))
     })?;
     let opened = Layout::open(path)

@@ -45,7 +45,12 @@ pub(crate) fn resolve(
     platform: &Platform,
     session: &Session,
 ) -> Result<ResolvedImage, SolveError> {
-    let key = format!("{platform} {source:?}");
+    // A layout's name is the session's: another session may mean another place by it.
+    let place = match source {
+        SourceOp::OciLayout(layout) => layout::place(layout, session),
+        _ => None,
+    };
+    let key = format!("{platform} {source:?} {place:?}");
     if let Some(known) = lock(engine).images.get(&key) {
         return Ok(known.clone());
     }

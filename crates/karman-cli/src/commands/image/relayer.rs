@@ -1,6 +1,7 @@
 //! `karman image relayer`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use karman_control::{Export, Layering, OutputKind, PackageLayers, Push};
 use karman_oci::{Digest, Reference};
@@ -14,6 +15,9 @@ use crate::image_spec::{PlatformArg, parse};
 use crate::layers::{Format, print};
 use crate::out;
 use crate::setup::Context;
+
+/// Endings of archives of layouts.
+const ARCHIVES: [&str; 4] = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -46,6 +50,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
         }
         images.push((spec, name.into_iter().collect()));
     }
+    told_apart(&images)?;
     let engine = context.open(false)?;
     let session = context.session();
     let platform = args.platform.get();
@@ -100,9 +105,8 @@ fn name(spec: &ImageSpec, prefix: Option<&str>) -> Done<Option<Reference>> {
     let own = match spec {
         ImageSpec::Local(name) | ImageSpec::Registry(name) => Reference::parse(name).ok(),
         ImageSpec::Layout { path, wanted, .. } => {
-            let stem = path.file_stem().map(|s| s.to_string_lossy().to_lowercase());
             let tag = wanted.as_deref().filter(|w| !w.starts_with('@')).unwrap_or("latest");
-            stem.and_then(|stem| Reference::parse(&format!("{stem}:{tag}")).ok())
+            stem(path).and_then(|stem| Reference::parse(&format!("{stem}:{tag}")).ok())
         }
     };
     let Some(prefix) = prefix else { return Ok(own.map(bare)) };
@@ -111,6 +115,29 @@ fn name(spec: &ImageSpec, prefix: Option<&str>) -> Done<Option<Reference>> {
     let last = familiar.rsplit('/').next().unwrap_or(&familiar);
     let renamed = Reference::parse(&format!("{prefix}{last}"));
     renamed.map(Some).map_err(|e| Failure::usage(e.to_string()))
+}
+
+/// The name of a layout's directory, or of its archive without the ending.
+fn stem(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let stem = ARCHIVES.iter().find_map(|ending| name.strip_suffix(ending));
+    Some(stem.unwrap_or(&name).to_owned())
+}
+
+/// Two images under one name would leave one.
+fn told_apart(images: &[(ImageSpec, Vec<Reference>)]) -> Done<()> {
+    let mut named: BTreeMap<String, &str> = BTreeMap::new();
+    for (spec, names) in images {
+        for name in names.iter().map(Reference::familiar) {
+            let Some(other) = named.insert(name.clone(), spec.name()) else { continue };
+            let text = format!("`{other}` and `{}` would both be named `{name}`", spec.name());
+            return Err(Failure::usage_hint(
+                text,
+                "an image of a layout is named after the directory or the archive, and the tag that is asked for",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A name without a digest, which the new image has not.
@@ -140,5 +167,9 @@ mod tests {
         };
         assert_eq!(named(layout, None).as_deref(), Some("images:v2"));
         assert!(name(&local(), Some("site/UPPER/")).is_err());
+        for (path, wanted) in [("/a/nova-2026.1", "nova-2026.1"), ("/a/X.tar.gz", "x")] {
+            assert_eq!(stem(Path::new(path)).as_deref(), Some(wanted));
+        }
+        assert_eq!(stem(Path::new("/")), None);
     }
 }
