@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use karman_control::{
-    CachePlace, Export, ImageResult, Layering, OutputKind, PackageLayers, TargetResult,
+    CacheExport, CachePlace, Export, ImageResult, Layering, OutputKind, PackageLayers, TargetResult,
 };
 use karman_diag::Diagnostic;
 use karman_dockerfile::check::{VIOLATION, of_syntax};
@@ -22,6 +22,8 @@ use crate::spec::TargetSpec;
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The build argument that asks for an index although there is one platform only.
 const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+/// The build argument that asks for a cache inside the image.
+const INLINE_CACHE: &str = "BUILDKIT_INLINE_CACHE";
 /// The build argument that names the host of steps.
 const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 /// The address that stands for the host.
@@ -56,7 +58,7 @@ impl Planner<'_> {
             asked: None,
             definition: self.defined_at(spec),
             args: self.build_args(spec).into_keys().collect(),
-            cache_to: spec.cache_to.iter().map(|c| c.clone().below(&self.facts.cwd)).collect(),
+            cache_to: self.cache_to(spec),
         };
         self.reads_caches(spec);
         check_exports(&result)?;
@@ -181,6 +183,20 @@ impl Planner<'_> {
         args
     }
 
+    /// Where the target's cache goes. The build argument is older than `type=inline` and read as that,
+    /// as buildx does.
+    fn cache_to(&self, spec: &TargetSpec) -> Vec<CacheExport> {
+        let mut all: Vec<CacheExport> =
+            spec.cache_to.iter().map(|c| c.clone().below(&self.facts.cwd)).collect();
+        let args = self.build_args(spec);
+        let is_asked = args.get(INLINE_CACHE).and_then(|text| go_bool(text)) == Some(true);
+        let has_inline = all.iter().any(|cache| cache.place == CachePlace::Inline);
+        if is_asked && !has_inline && !spec.exports.is_empty() {
+            all.extend(CacheExport::new("inline", &BTreeMap::new()));
+        }
+        all
+    }
+
     pub(crate) fn finish(&mut self, spec: &TargetSpec, lowered: Lowered) -> ImageResult {
         self.date(spec, lowered.epoch);
         for (name, value) in lowered.proxy {
@@ -293,13 +309,15 @@ fn is_index(spec: &TargetSpec, args: &BTreeMap<String, String>) -> Step<bool> {
 fn check_exports(result: &TargetResult) -> Step<()> {
     let of_export = result.exports.iter().flat_map(|e| &e.annotations);
     let mut annotations = result.annotations.iter().chain(of_export);
-    if !result.is_index && annotations.any(|a| a.scope.is_of_index()) {
+    let is_index = result.is_index || !result.attest.is_empty();
+    if !is_index && annotations.any(|a| a.scope.is_of_index()) {
         return Err(Problem::usage_hint(
             "index annotations not supported for single platform export",
-            format!("there is an index with several platforms, or with `{MULTI_PLATFORM}=1`"),
+            format!(
+                "there is an index with several platforms, with attestations, or with `{MULTI_PLATFORM}=1`"
+            ),
         ));
     }
-    let is_index = result.is_index || !result.attest.is_empty();
     if is_index && result.exports.iter().any(|e| e.kind == OutputKind::Docker) {
         return Err(Problem::usage(
             "docker exporter does not support exporting manifest lists, use the oci exporter \

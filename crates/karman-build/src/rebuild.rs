@@ -97,6 +97,10 @@ impl Rebuild<'_> {
         for (key, value) in &request.args {
             self.argument(key, value, request, &mut spec)?;
         }
+        // A base that the provenance names as an image may be somewhere else now.
+        for (name, source) in self.given.contexts.iter().filter(|(name, _)| *name != MAIN) {
+            spec.contexts.entry(name.clone()).or_insert_with(|| source.clone());
+        }
         for (name, value) in &self.given.build_args {
             spec.build_args.entry(name.clone()).or_insert_with(|| Some(value.clone()));
         }

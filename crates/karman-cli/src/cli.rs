@@ -28,8 +28,10 @@ enum Command {
     /// Run an image of the local store in the sandbox of builds
     Run(run::Args),
     /// List, show, name and remove images of the local store
-    #[command(subcommand, visible_alias = "images")]
+    #[command(subcommand)]
     Image(image::Command),
+    /// The same as `image ls`
+    Images(image::LsArgs),
     /// List every path of an image with its origin
     Inventory(inventory::Args),
     /// Bring images of registries into the local store
@@ -78,6 +80,7 @@ impl Cli {
             Command::Bake(args) => bake::run(args, &Context::load(global)?),
             Command::Run(args) => run::run(args, &Context::load(global)?),
             Command::Image(command) => image::run(command, &Context::load(global)?),
+            Command::Images(args) => image::run(image::Command::Ls(args), &Context::load(global)?),
             Command::Inventory(args) => inventory::run(&args, &Context::load(global)?),
             Command::Pull(args) => transfer::pull(&args, &Context::load(global)?),
             Command::Push(args) => transfer::push(&args, &Context::load(global)?),

@@ -46,8 +46,7 @@ impl ProgressArgs {
         if quiet {
             return Ok(Progress::Quiet);
         }
-        let from_env = || match env.get("BUILDKIT_PROGRESS").or_else(|| env.get("BUILDX_PROGRESS"))
-        {
+        let from_env = || match env.get("BUILDKIT_PROGRESS") {
             None => Ok(Style::Auto),
             Some(text) => Style::from_str(text, true).map_err(|_| {
                 Failure::usage_hint(

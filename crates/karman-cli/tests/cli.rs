@@ -158,7 +158,7 @@ fn bake_reads_a_file_from_standard_input() {
 #[test]
 fn bake_tells_what_is_wrong_and_where() {
     let place = Place::new();
-    place.karman(&["bake"]).is(2, "there is no bake file");
+    place.karman(&["bake"]).is(3, "there is no bake file");
     place.file("docker-bake.hcl", BAKE);
     place.karman(&["bake", "--print", "nvoa"]).is(7, "hint: did you mean `nova`?");
     place.karman(&["bake", "--list", "stages"]).is(2, "want `targets` or `variables`");
@@ -300,5 +300,6 @@ fn bake_names_images_after_their_targets() {
     assert_eq!(meta["nova"]["image.name"], "docker.io/library/nova:latest");
     assert!(meta.get("base").is_none(), "linked targets are no results");
     let list = place.karman(&["image", "ls"]);
+    assert_eq!(place.karman(&["images"]).out, list.out);
     assert!(list.out.contains("nova") && !list.out.contains("base"), "{}", list.out);
 }

@@ -88,6 +88,15 @@ pub enum RegistryError {
         #[source]
         source: NetError,
     },
+    /// The registry cannot be asked about an account.
+    #[error("log in to `{host}`")]
+    Login {
+        /// The registry.
+        host: String,
+        /// Why.
+        #[source]
+        source: NetError,
+    },
     /// The registry does not let an account in.
     #[error("registry `{host}` refuses the user or the password")]
     WrongAccount {
@@ -249,9 +258,10 @@ impl RegistryError {
                 Some("push the image again with a current tool to convert it".to_owned())
             }
             Self::NoPlatform { .. } => Some("choose another with --platform".to_owned()),
-            Self::Pull { source, .. } | Self::Push { source, .. } | Self::Token { source, .. } => {
-                source.hint().map(str::to_owned)
-            }
+            Self::Pull { source, .. }
+            | Self::Push { source, .. }
+            | Self::Login { source, .. }
+            | Self::Token { source, .. } => source.hint().map(str::to_owned),
             _ => None,
         }
     }

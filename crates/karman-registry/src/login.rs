@@ -57,6 +57,9 @@ impl Registry {
             RegistryError::Denied { source, .. } => {
                 RegistryError::WrongAccount { host: host.to_owned(), source }
             }
+            RegistryError::Pull { source, .. } | RegistryError::NotFound { source, .. } => {
+                RegistryError::Login { host: host.to_owned(), source }
+            }
             error => error,
         })
     }

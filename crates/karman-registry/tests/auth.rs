@@ -223,3 +223,12 @@ fn a_token_server_elsewhere_is_not_spoken_to_in_the_open() {
     let error = registry(with(user())).resolve(&reference(&server)).unwrap_err();
     assert!(matches!(error, RegistryError::Unencrypted { .. }), "{error:?}");
 }
+
+#[test]
+fn a_host_that_cannot_be_asked_about_an_account_is_named_as_one() {
+    let server = Server::start(|_| Reply::new(404, "no registry"));
+    let refused = registry(Config::default()).check_login(&server.host(), user());
+    let error = refused.expect_err("it is no registry");
+    assert!(matches!(error, RegistryError::Login { .. }), "{error:?}");
+    assert_eq!(error.to_string(), format!("log in to `{}`", server.host()));
+}

@@ -1,7 +1,7 @@
 //! Arguments, platforms, tags, times, names, and what several targets share.
 
 use karman_build::{PlanError, TargetSpec};
-use karman_control::OutputSpec;
+use karman_control::{CachePlace, OutputSpec};
 use karman_diag::ExitCode;
 use karman_oci::Platform;
 
@@ -229,6 +229,10 @@ fn outputs_that_cannot_hold_the_result_are_refused_before_the_build() {
     let index = TargetSpec { annotations: parse("index:k=v"), ..inline("t", "FROM scratch\n") };
     let error = caller.refused(&[index]);
     assert!(error.contains("index annotations not supported for single platform export"));
+    let mut attested =
+        TargetSpec { annotations: parse("index:k=v"), ..inline("t", "FROM scratch\n") };
+    attested.attest.add("sbom", false, &map(&[])).expect("valid");
+    caller.planned(&[attested]);
     let export = karman_control::OutputSpec::parse("type=docker,dest=x.tar").expect("a spec");
     let docker = TargetSpec {
         platforms: vec![Platform::new("linux", "amd64"), Platform::new("linux", "arm64")],
@@ -237,4 +241,25 @@ fn outputs_that_cannot_hold_the_result_are_refused_before_the_build() {
     };
     let error = caller.refused(&[docker]);
     assert!(error.contains("docker exporter does not support exporting manifest lists"), "{error}");
+}
+
+#[test]
+fn the_old_build_argument_asks_for_an_inline_cache() {
+    let mut caller = Caller::new();
+    let places = |caller: &mut Caller, value: &str, output: &str| {
+        let args = [("BUILDKIT_INLINE_CACHE".to_owned(), Some(value.to_owned()))];
+        let export = OutputSpec::parse(output).and_then(|o| o.bind());
+        let spec = TargetSpec {
+            build_args: args.into_iter().collect(),
+            exports: export.into_iter().collect(),
+            ..inline("t", "FROM scratch\n")
+        };
+        let planned = caller.planned(&[spec]);
+        planned.request.targets[0].cache_to.iter().map(|c| c.place.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&mut caller, "1", "type=image"), [CachePlace::Inline]);
+    assert_eq!(places(&mut caller, "true", "type=image"), [CachePlace::Inline]);
+    for other in ["0", "", "perhaps"] {
+        assert_eq!(places(&mut caller, other, "type=image"), []);
+    }
 }

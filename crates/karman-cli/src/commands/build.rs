@@ -114,7 +114,7 @@ pub(crate) struct Args {
     /// Show errors only, and print the image id
     #[arg(short, long)]
     quiet: bool,
-    /// Allow network.host or security.insecure
+    /// Allow network.host, security.insecure or device[=NAME]
     #[arg(long, value_name = "PRIVILEGE", value_parser = parse_allow, value_delimiter = ',')]
     allow: Vec<Allow>,
     #[command(flatten)]

@@ -26,18 +26,22 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Arguments of `image ls`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LsArgs {
+    /// Columns or JSON
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Print the digests only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// List the images
-    Ls {
-        /// Columns or JSON
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-        /// Print the digests only
-        #[arg(short, long)]
-        quiet: bool,
-    },
+    Ls(LsArgs),
     /// Print descriptor, manifests and configs as JSON
     Inspect {
         /// Name or digest
@@ -79,7 +83,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Done {
     }
     let engine = context.open(false)?;
     match command {
-        Command::Ls { format, quiet } => list(&engine, format, quiet)?,
+        Command::Ls(args) => list(&engine, args.format, args.quiet)?,
         Command::Inspect { name } => {
             let details = engine.inspect_image(&name)?;
             out::data(&format!("{:#}\n", inspection(&details)))?;

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET
     #[arg(long, value_name = "SPEC", value_parser = parse_ssh)]
     ssh: Vec<SshSpec>,
-    /// Allow network.host or security.insecure
+    /// Allow network.host, security.insecure or device[=NAME]
     #[arg(long, value_name = "PRIVILEGE", value_parser = parse_allow, value_delimiter = ',')]
     allow: Vec<Allow>,
     #[command(flatten)]

@@ -5,12 +5,13 @@ mod label;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use karman_control::{Cause, SolveError};
 use karman_report::human_age;
 use karman_worker::{Engine, Explained, Happened, Reason, WhyReport};
 use serde_json::{Value, json};
 
 use self::label::{is_called, near, readings};
-use crate::failure::{Done, Failure};
+use crate::failure::Done;
 use crate::out;
 use crate::setup::Context;
 
@@ -71,15 +72,14 @@ fn find(engine: &Engine, target: Option<&str>, step: Option<&str>) -> Done<Shown
     }
     let near = near(report.steps.iter().map(|one| one.step.as_str()), step);
     let near: String = near.iter().map(|name| format!("\n  {}", cut(name, 0))).collect();
-    Err(Failure::usage_hint(
-        format!("no step of `{}` that runs is called `{step}`", report.target),
-        match near.is_empty() {
-            true => "none of its steps runs: sources are not remembered".to_owned(),
-            false => format!(
-                "a step is named by its number, its stage and number, its label, or words of it; such as{near}"
-            ),
-        },
-    ))
+    let message = format!("no step of `{}` that runs is called `{step}`", report.target);
+    let hint = match near.is_empty() {
+        true => "none of its steps runs: sources are not remembered".to_owned(),
+        false => format!(
+            "a step is named by its number, its stage and number, its label, or words of it; such as{near}"
+        ),
+    };
+    Err(SolveError::new(Cause::NotFound, message).with_hint(hint).into())
 }
 
 fn to_text(Shown { report, steps: shown }: &Shown, all: bool) -> String {

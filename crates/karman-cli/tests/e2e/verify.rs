@@ -19,6 +19,10 @@ pub(crate) const TESTS: Tests = &[
     ("layouts_keep_their_signatures", layouts_keep_their_signatures),
     ("registries_keep_signatures", registries_keep_signatures),
     ("a_rebuild_is_the_same", a_rebuild_is_the_same),
+    (
+        "a_base_of_the_local_store_is_named_for_the_rebuild",
+        a_base_of_the_local_store_is_named_for_the_rebuild,
+    ),
     ("bake_targets_are_rebuilt_with_what_they_link", bake_targets_are_rebuilt_with_what_they_link),
     ("attested_images_are_rebuilt_elsewhere", attested_images_are_rebuilt_elsewhere),
     ("what_is_known_of_an_image_goes_with_it", what_is_known_of_an_image_goes_with_it),
@@ -194,6 +198,17 @@ fn a_rebuild_is_the_same(lab: &Lab) -> Tested {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let left = fs::read_dir(place.store().join("tmp")).expect("the store").count();
     assert_eq!(left, 0, "the rebuild's store is gone");
+    Ok(())
+}
+
+/// The store of the rebuild has no images: a base of the local store alone is named where it is now.
+fn a_base_of_the_local_store_is_named_for_the_rebuild(lab: &Lab) -> Tested {
+    let place = place(lab)?;
+    place.write("top/Dockerfile", "FROM demo\nRUN echo more > /more\n");
+    place.run(["build", "-t", "top", "top"]).ok();
+    lab.build(&place, &["-t", "demo", "-o", "type=oci,dest=base,tar=false", "ctx"]).ok();
+    let told = place.run(["verify", "top", "--build-context", "demo=oci-layout://base"]).ok();
+    assert!(told.out.contains("the rebuild is the same"), "{}", told.out);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use karman_bake::{DEFAULT_FILES, Files};
 use karman_build::{BuildFacts, is_remote, read_definition};
+use karman_control::{Cause, SolveError};
 use karman_report::Redactor;
 
 use crate::failure::{Done, Failure};
@@ -94,10 +95,9 @@ fn local(named: &[String], context: &Context) -> Done<Vec<(String, String)>> {
     let exists = |name: &&str| context.env.cwd.join(name).is_file();
     let found: Vec<&str> = DEFAULT_FILES.into_iter().filter(exists).collect();
     if found.is_empty() {
-        return Err(Failure::usage_hint(
-            format!("there is no bake file in `{}`", context.env.cwd.display()),
-            format!("name one with `-f`; looked for {}", DEFAULT_FILES.join(", ")),
-        ));
+        let message = format!("there is no bake file in `{}`", context.env.cwd.display());
+        let hint = format!("name one with `-f`; looked for {}", DEFAULT_FILES.join(", "));
+        return Err(SolveError::new(Cause::Input, message).with_hint(hint).into());
     }
     found.into_iter().map(|name| read_file(name, context)).collect()
 }

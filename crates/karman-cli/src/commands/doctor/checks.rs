@@ -10,10 +10,8 @@ use super::{Check, inside};
 use crate::failure::{Failure, chain};
 use crate::setup::Context;
 
-/// `openat2` is there.
-const OLDEST_KERNEL: (u32, u32) = (5, 6);
-/// Overlays work in user namespaces.
-const ROOTLESS_KERNEL: (u32, u32) = (5, 11);
+/// `mount_setattr` is there; `userxattr` overlays, which everybody gets, are one release older.
+const OLDEST_KERNEL: (u32, u32) = (5, 12);
 /// One image of an OpenStack service with its build stages takes about this much.
 const COMFORTABLE_SPACE: u64 = 10_000_000_000;
 /// Not even a base image fits.
@@ -55,12 +53,11 @@ fn search_path(context: &Context) -> OsString {
 
 fn kernel(facts: &HostFacts) -> Check {
     let release = &facts.kernel;
-    let oldest = if facts.euid == 0 { OLDEST_KERNEL } else { ROOTLESS_KERNEL };
     match version(release) {
-        Some(found) if found < oldest => Check::fail(
+        Some(found) if found < OLDEST_KERNEL => Check::fail(
             "kernel",
             format!("{release} is too old"),
-            format!("Linux {}.{} or newer is needed", oldest.0, oldest.1),
+            format!("Linux {}.{} or newer is needed", OLDEST_KERNEL.0, OLDEST_KERNEL.1),
         ),
         _ => Check::ok("kernel", release.clone()),
     }
@@ -237,6 +234,7 @@ mod tests {
         assert_eq!(version("6.8.0-45-generic"), Some((6, 8)));
         assert_eq!(version("5.11"), Some((5, 11)));
         assert_eq!(version("x"), None);
-        assert!(version("5.4.0") < Some(OLDEST_KERNEL));
+        assert!(version("5.11.22") < Some(OLDEST_KERNEL));
+        assert!(version("5.12.0-rc1") >= Some(OLDEST_KERNEL));
     }
 }
