@@ -14,7 +14,7 @@ use karman_exporter::unpack::{
     is_archive, unpack_layer,
 };
 use karman_oci::Digest;
-use karman_sys::fs::{Dir, Time};
+use karman_sys::fs::{Dir, Owner, Time};
 
 const KINDS: [CompressionKind; 4] = [
     CompressionKind::Gzip,
@@ -207,6 +207,31 @@ fn later_entries_win_and_links_on_the_way_are_followed() {
     assert!(into.stat("lib").expect("lib").is_symlink());
     assert_eq!(into.open_dir_beneath("usr/lib").expect("lib").stat("so").expect("so").size, 2);
     assert_eq!(into.stat("twice").expect("twice").size, 2);
+}
+
+/// A directory that a layer names after what is in it was first made as the layers below have it.
+#[test]
+fn a_directory_has_the_owner_of_its_last_entry() {
+    if !is_root() {
+        eprintln!("SKIP a_directory_has_the_owner_of_its_last_entry: needs root");
+        return;
+    }
+    let room = Room::new();
+    let lower = room.dir("lower");
+    lower.ensure_dir("theirs", 0o755).expect("dir");
+    lower.chown("theirs", Owner { uid: 1000, gid: 1000 }).expect("chown");
+    let entries: [(&[u8], Kind<'_>, &[u8]); 2] =
+        [(b"theirs/f", Kind::File(0), b""), (b"theirs", Kind::Dir, b"")];
+    let into = room.dir("into");
+    let layers = [&lower];
+    let lower = LowerLayers(&layers);
+    let how = UnpackOptions { lower: Some(&lower), ..UnpackOptions::default() };
+    unpack_layer(&archive(&entries[..1])[..], &into, &how).expect("unpack");
+    assert_eq!(into.stat("theirs").expect("stat").uid, 1000);
+    let into = room.dir("again");
+    unpack_layer(&archive(&entries)[..], &into, &how).expect("unpack");
+    let stat = into.stat("theirs").expect("stat");
+    assert_eq!((stat.uid, stat.gid), (0, 0));
 }
 
 #[test]

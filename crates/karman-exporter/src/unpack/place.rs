@@ -252,9 +252,17 @@ impl<'a> Place<'a> {
         self.current().set_xattr(".", OPAQUE, b"y").map_err(|source| self.failed(source))
     }
 
-    /// Sets the owner of a name in the current directory, as far as the policy asks for.
+    /// Sets the owner of a name that was just made in the current directory, as far as the policy asks for.
     pub(super) fn set_owner(&mut self, name: &[u8], owner: Owner) -> Result<(), UnpackError> {
-        if self.ownership == Ownership::Process || owner == karman_sys::fs::process_owner() {
+        if owner == karman_sys::fs::process_owner() {
+            return Ok(());
+        }
+        self.change_owner(name, owner)
+    }
+
+    /// Sets the owner of a name in the current directory, whoever has it.
+    pub(super) fn change_owner(&mut self, name: &[u8], owner: Owner) -> Result<(), UnpackError> {
+        if self.ownership == Ownership::Process {
             return Ok(());
         }
         let done = self.current().chown(os(name), owner);

@@ -63,7 +63,8 @@ impl Place<'_> {
 
     /// Sets everything but the time; what is returned is the mode left for the end.
     fn dir_facts(&mut self, name: &[u8], entry: &Entry) -> Result<Option<u32>, UnpackError> {
-        self.set_owner(name, owner(entry))?;
+        // The directory may be one that this layer has made before, with another owner.
+        self.change_owner(name, owner(entry))?;
         let late = self.set_dir_mode(name, entry.mode)?;
         self.named_xattrs(name, entry)?;
         Ok(late)
