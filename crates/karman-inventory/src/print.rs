@@ -1,5 +1,6 @@
 //! The inventory for people: one line a path, and a summary.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -15,14 +16,36 @@ pub fn listing(inventory: &Inventory) -> String {
         let letter = letter(entry.kind);
         let owner = format!("{}:{}", entry.uid, entry.gid);
         // Writing to a string cannot fail.
-        let _ =
-            write!(out, "{letter}{:04o} {owner:>11} {:>10} {}", entry.mode, entry.size, entry.path);
+        let _ = write!(out, "{letter}{:04o} {owner:>11} {:>10} ", entry.mode, entry.size);
+        out.push_str(&printable(&entry.path));
         if let Some(target) = &entry.target {
-            let _ = write!(out, " -> {target}");
+            let _ = write!(out, " -> {}", printable(target));
         }
-        let _ = writeln!(out, "\t{}", origin_of(inventory, entry));
+        let _ = writeln!(out, "\t{}", printable(&origin_of(inventory, entry)));
     }
     out
+}
+
+/// A text of an image on one line: control characters, and what turns the direction of text, become `\xNN`, as bytes
+/// that are no UTF-8 do ([`path_text`](crate::path_text)). A name could otherwise write other lines, or to the terminal.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let is_unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_unseen) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_unseen(c) {
+            true => c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| {
+                let _ = write!(out, "\\x{b:02x}");
+            }),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Where an entry came from, in words, with the stages it came through.
@@ -135,4 +158,18 @@ pub fn summary(inventory: &Inventory) -> String {
         packages.len(),
         distributions.len(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_write_no_other_lines() {
+        assert_eq!(printable("/a b/ä"), "/a b/ä");
+        assert_eq!(
+            printable("a\n-0755\t\u{1b}[2Jb\u{202e}"),
+            "a\\x0a-0755\\x09\\x1b[2Jb\\xe2\\x80\\xae"
+        );
+    }
 }

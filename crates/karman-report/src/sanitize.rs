@@ -36,7 +36,7 @@ pub fn sanitize(text: &str) -> String {
 }
 
 /// Bidirectional overrides and line separators: they change what people read without being seen.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}'
         | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

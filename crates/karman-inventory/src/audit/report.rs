@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{CHECKS, Finding, Verdict, check};
 use crate::model::{Inventory, Kind};
+use crate::print::printable;
 
 /// The audit of one image.
 #[derive(Debug, Clone)]
@@ -94,20 +95,20 @@ fn line(out: &mut String, finding: &Finding, verdict: &Verdict) {
         Verdict::Noted => "note",
         Verdict::Allowed(_) => "ok",
     };
-    let _ = write!(out, "{word:4} {} {}", finding.id, finding.subject);
+    let _ = write!(out, "{word:4} {} {}", finding.id, printable(&finding.subject));
     if finding.paths > 1 {
         let _ = write!(out, " and {} more", finding.paths - 1);
     }
-    let _ = write!(out, ": {}", finding.message);
+    let _ = write!(out, ": {}", printable(&finding.message));
     if let Some(origin) = &finding.origin {
-        let _ = write!(out, " [{origin}]");
+        let _ = write!(out, " [{}]", printable(origin));
     }
     out.push('\n');
     if let Verdict::Allowed(reason) = verdict {
         let _ = writeln!(out, "     allowed: {reason}");
     }
     if let Some(hint) = &finding.hint {
-        let _ = writeln!(out, "     hint: {hint}");
+        let _ = writeln!(out, "     hint: {}", printable(hint));
     }
 }
 

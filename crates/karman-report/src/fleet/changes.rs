@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::model::{Fleet, Image, OriginKind, Unit};
 use super::sharing::{digests, pulled};
-use crate::human_size;
+use crate::{human_size, sanitize};
 
 /// What changed from one fleet to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -89,17 +89,17 @@ impl Changes {
             }
             out.push_str(&format!("{title}:\n"));
             for change in changes {
-                let Change { name, .. } = change;
-                out.push_str(&format!("  {name} {}\n", change.versions()));
+                let line = format!("{} {}", change.name, change.versions());
+                out.push_str(&format!("  {}\n", sanitize(&line)));
             }
         }
         if !self.images.is_empty() {
             out.push_str("Images:\n");
         }
         for image in &self.images {
-            out.push_str(&format!("  {}\n", image.line()));
+            out.push_str(&format!("  {}\n", sanitize(&image.line())));
             for origin in &image.rewritten {
-                out.push_str(&format!("    files changed: {origin}\n"));
+                out.push_str(&format!("    files changed: {}\n", sanitize(origin)));
             }
         }
         let (push, fleet) = (human_size(self.push), human_size(self.fleet));

@@ -1,6 +1,7 @@
 //! Escaping, and tables that the script can sort.
 
 use crate::human_size;
+use crate::sanitize::is_invisible;
 
 /// Text for elements and attributes.
 pub(super) fn escape(text: &str) -> String {
@@ -12,7 +13,7 @@ pub(super) fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if c.is_control() && c != '\n' => out.push('\u{fffd}'),
+            c if (c.is_control() && c != '\n') || is_invisible(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -69,4 +70,14 @@ impl Table {
 
 fn class(number: bool) -> &'static str {
     if number { " class=\"n\"" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn what_cannot_be_seen_is_marked() {
+        assert_eq!(escape("a\u{202e}<\u{1b}'"), "a\u{fffd}&lt;\u{fffd}&#39;");
+    }
 }
