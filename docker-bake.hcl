@@ -8,7 +8,7 @@
 
 variable "BASE" {
   default     = "debootstrap://debian/trixie"
-  description = "Where the root filesystem comes from; a registry works too: docker-image://ubuntu:24.04"
+  description = "Where the root filesystem comes from; a registry works too: docker-image://debian:trixie"
 }
 
 variable "SERIES" {

@@ -13,6 +13,6 @@ test *crate:
 bless:
     KARMAN_BLESS=1 cargo test --workspace --test cases
 
-# Side by side with another builder; see benches/.
+# Side by side with another builder, such as `just bench run40 --no-write`; docs/performance.md has the others.
 bench *args:
-    for script in benches/*.sh; do bash "$script" {{args}}; done
+    benches/run.py {{args}}
