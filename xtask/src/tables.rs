@@ -110,6 +110,10 @@ pub(crate) const PACKAGE_BUDGET: usize = 306;
 pub(crate) const MAX_FILE_LINES: usize = 600;
 /// Lines of a function, from `fn` to its closing brace.
 pub(crate) const MAX_FUNCTION_LINES: usize = 100;
+/// Columns of a line of Markdown, but for tables and code.
+pub(crate) const MAX_PAGE_COLUMNS: usize = 140;
+/// Pages that hold the texts of rules, word by word.
+pub(crate) const PAGES_OF_TESTS: &str = "docs/checks/";
 /// Files that may be longer, with the reason.
 pub(crate) const LONG_FILES: &[(&str, &str)] = &[];
 

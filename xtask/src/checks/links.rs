@@ -4,29 +4,48 @@ use crate::checks::Finding;
 use crate::tree::{File, Tree};
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
-    let documents = tree.files.iter().filter(|f| f.path.ends_with(".md"));
-    documents.flat_map(|file| check_file(tree, file)).collect()
+    tree.files.iter().filter(|f| is_page(&f.path)).flat_map(|file| check_file(tree, file)).collect()
+}
+
+/// Whether a file is Markdown.
+pub(crate) fn is_page(path: &str) -> bool {
+    path.ends_with(".md")
+}
+
+/// The files of the repository that a page leads to.
+pub(crate) fn linked(file: &File) -> Vec<String> {
+    let paths = links(file).into_iter().filter(|(_, target)| !is_elsewhere(target));
+    let path = |target: &str| resolve(&file.path, target.split('#').next().unwrap_or(target));
+    paths.filter_map(|(_, target)| path(target)).collect()
 }
 
 fn check_file(tree: &Tree, file: &File) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let problem = |(line, target): (usize, &str)| {
+        problem(tree, file, target).map(|message| Finding::new(&file.path, line, message))
+    };
+    links(file).into_iter().filter_map(problem).collect()
+}
+
+/// The targets of all links, with their lines.
+fn links(file: &File) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
     let mut fenced = false;
     for (index, line) in file.text.lines().enumerate() {
         if line.trim_start().starts_with("```") {
             fenced = !fenced;
-            continue;
-        }
-        let targets = if fenced { Vec::new() } else { targets(line) };
-        for target in targets {
-            let problem = problem(tree, file, target);
-            findings.extend(problem.map(|message| Finding::new(&file.path, index + 1, message)));
+        } else if !fenced {
+            found.extend(targets(line).into_iter().map(|target| (index + 1, target)));
         }
     }
-    findings
+    found
+}
+
+fn is_elsewhere(target: &str) -> bool {
+    target.contains("://") || target.starts_with("mailto:")
 }
 
 fn problem(tree: &Tree, file: &File, target: &str) -> Option<String> {
-    if target.contains("://") || target.starts_with("mailto:") {
+    if is_elsewhere(target) {
         return None;
     }
     let (path, anchor) = target.split_once('#').unwrap_or((target, ""));

@@ -5,6 +5,7 @@ pub(crate) mod edges;
 pub(crate) mod functions;
 pub(crate) mod licences;
 pub(crate) mod links;
+pub(crate) mod pages;
 pub(crate) mod secrets;
 pub(crate) mod sources;
 pub(crate) mod words;
@@ -35,11 +36,12 @@ impl fmt::Display for Finding {
 
 /// All checks that need nothing but the tree.
 pub(crate) fn all(tree: &Tree) -> Vec<Finding> {
-    let checks: [fn(&Tree) -> Vec<Finding>; 7] = [
+    let checks: [fn(&Tree) -> Vec<Finding>; 8] = [
         budget::check,
         edges::check,
         functions::check,
         links::check,
+        pages::check,
         secrets::check,
         sources::check,
         words::check,
