@@ -43,6 +43,21 @@ impl Mounts {
     pub(super) fn add(&mut self, mount: Mount) {
         self.list.push(mount);
     }
+
+    /// By targets, and inputs after the root as the mounts name them, so that the order of the flags is no other
+    /// command (BuildKit's `ExecOp.Marshal`). Mounts of one target stay in their order: the last covers the others.
+    fn sorted(mut self, root: Option<VertexDigest>) -> Self {
+        self.list.sort_by(|a, b| a.target.cmp(&b.target));
+        let found = std::mem::replace(&mut self.inputs, root.into_iter().collect());
+        for mount in &mut self.list {
+            if let MountKind::Bind { input: Some(at), .. }
+            | MountKind::Cache { input: Some(at), .. } = &mut mount.kind
+            {
+                *at = input_index(&mut self.inputs, found[*at]);
+            }
+        }
+        self
+    }
 }
 
 /// The index of an input, which is added where it is new.
@@ -64,8 +79,8 @@ impl Lowering<'_> {
             let message = format!("more than {MAX_MOUNTS} mounts in one instruction");
             return Err(Diagnostic::error(message, extra.span));
         }
-        let mut mounts = Mounts::default();
-        mounts.inputs.extend(self.states[id].root);
+        let root = self.states[id].root;
+        let mut mounts = Mounts { inputs: root.into_iter().collect(), ..Mounts::default() };
         for (at, raw) in run.mounts.iter().enumerate() {
             let expand = |value: &str| self.stage_text(id, value, raw.span);
             let fields = mount_fields::read(raw, expand)?;
@@ -81,7 +96,7 @@ impl Lowering<'_> {
                 }
             }
         }
-        Ok(mounts)
+        Ok(mounts.sorted(root))
     }
 
     fn file_mount(
