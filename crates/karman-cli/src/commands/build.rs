@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=NAME]
     #[arg(long, value_name = "SPEC", value_parser = parse_secret)]
     secret: Vec<SecretSpec>,
-    /// SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET
+    /// SSH agent or keys for RUN --mount=type=ssh: default, ID=SOCKET or ID=KEY[,KEY]
     #[arg(long, value_name = "SPEC", value_parser = parse_ssh)]
     ssh: Vec<SshSpec>,
     /// Cache to read besides the own one: REF, type=registry,ref=REF or type=local,src=DIR

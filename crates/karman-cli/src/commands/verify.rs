@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// Secret for RUN --mount=type=secret: id=NAME[,src=FILE|,env=NAME]
     #[arg(long, value_name = "SPEC", value_parser = parse_secret)]
     secret: Vec<SecretSpec>,
-    /// SSH agent for RUN --mount=type=ssh: default, or ID=SOCKET
+    /// SSH agent or keys for RUN --mount=type=ssh: default, ID=SOCKET or ID=KEY[,KEY]
     #[arg(long, value_name = "SPEC", value_parser = parse_ssh)]
     ssh: Vec<SshSpec>,
     /// Allow network.host, security.insecure or device[=NAME]

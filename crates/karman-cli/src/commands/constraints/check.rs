@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Look at these pins instead of those that were locked
     #[arg(long, value_name = "FILE")]
     pins: Option<PathBuf>,
-    /// From which severity on a finding fails the command; what nobody rated counts as critical
+    /// From which severity on a finding fails the command; what nobody rated counts as worse than critical
     #[arg(long, value_name = "SEVERITY", default_value = "any")]
     fail_on: Threshold,
     /// Form of the report
