@@ -148,7 +148,7 @@ impl Context {
             proxies: self.env.net_proxies(),
             insecure_registries: insecure,
             unverified_registries: unverified,
-            registry_rules: self.registry_rules(),
+            registry_rules: self.registry_rules()?,
             credential_files: self.env.credential_files(),
             commands: CommandRunner { env: self.env.all.clone() },
             parallelism: self.file.parallelism,
@@ -159,8 +159,9 @@ impl Context {
         Ok(Engine::open(config)?)
     }
 
-    /// Where rules about registries are: what is named replaces what is usual.
-    fn registry_rules(&self) -> RuleFiles {
+    /// Where rules about registries are: what is named replaces what is usual. As in podman, a
+    /// `registries.conf` that is named must be there.
+    fn registry_rules(&self) -> Done<RuleFiles> {
         let global = &self.global;
         let mut host_dirs: Vec<PathBuf> =
             global.hosts_dir.iter().map(|dir| self.env.absolute(dir)).collect();
@@ -172,8 +173,12 @@ impl Context {
         }
         let conf = global.registries_conf.as_deref().map(|file| self.env.absolute(file));
         let conf = conf.or_else(|| self.env.path("CONTAINERS_REGISTRIES_CONF"));
+        if let Some(path) = &conf {
+            let failed = |source| Failure::File { doing: "read", path: path.clone(), source };
+            std::fs::File::open(path).map_err(failed)?;
+        }
         let registries_conf = conf.map_or_else(|| self.env.registries_conf(), |file| vec![file]);
-        RuleFiles { host_dirs, registries_conf }
+        Ok(RuleFiles { host_dirs, registries_conf })
     }
 
     /// Mirrors, the most particular source of them first.

@@ -86,7 +86,7 @@ impl Engine {
         Ok(images)
     }
 
-    /// The image of a name, or of a digest or the beginning of one.
+    /// The image of a name (with a digest, too, as `pull` prints it), or of a digest or the beginning of one.
     ///
     /// # Errors
     /// When there is none, or more than one begins so.
@@ -94,7 +94,8 @@ impl Engine {
         let images = self.images()?;
         if let Ok(reference) = Reference::parse(name) {
             let full = reference.to_string();
-            if let Some(image) = images.iter().find(|i| i.reference == full) {
+            let pinned = || images.iter().find(|image| is_pinned(image, &reference));
+            if let Some(image) = images.iter().find(|i| i.reference == full).or_else(pinned) {
                 return Ok(image.clone());
             }
         }
@@ -183,6 +184,13 @@ impl Engine {
         }
         Ok(best.map(|(_, manifest)| (record.descriptor, manifest)))
     }
+}
+
+/// Whether `NAME@DIGEST` is the image. Whichever tag it has: the digest says all, as in docker.
+fn is_pinned(image: &LocalImage, wanted: &Reference) -> bool {
+    let of_repository = |r: &Reference| r.host == wanted.host && r.repository == wanted.repository;
+    wanted.digest == Some(image.descriptor.digest)
+        && Reference::parse(&image.reference).is_ok_and(|r| of_repository(&r))
 }
 
 fn not_found(name: &str, images: &[LocalImage]) -> SolveError {

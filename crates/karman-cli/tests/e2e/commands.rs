@@ -133,6 +133,10 @@ fn images_are_listed_tagged_and_removed(lab: &Lab) -> Tested {
         serde_json::from_str(&place.run(["image", "inspect", name]).ok().out).expect("JSON")
     };
     let (a, b) = (inspect("demo"), inspect("registry.example/team/other:2"));
+    let digest = a["descriptor"]["digest"].as_str().expect("a digest").to_owned();
+    assert_eq!(inspect(&format!("demo@{digest}"))["name"], "demo:latest");
+    assert_eq!(inspect(&format!("registry.example/team/other:1@{digest}"))["name"], b["name"]);
+    place.run(["image", "inspect", &format!("another@{digest}")]).is(7, "no image");
     assert_eq!(a["descriptor"]["digest"], b["descriptor"]["digest"]);
     assert_eq!(a["platforms"][0]["config"]["config"]["WorkingDir"], "/srv");
     let told = place.run(["image", "rm", "demo"]).ok();

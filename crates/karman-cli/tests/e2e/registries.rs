@@ -345,6 +345,7 @@ fn prefixes(lab: &Lab) -> Tested {
     let moved = place.root().join("elsewhere.conf");
     fs::rename(file, &moved).expect("moved");
     let moved = moved.display().to_string();
+    place.run(["--registries-conf", "none.conf", "pull", "r.example/team/x:1"]).is(3, "none.conf");
     place.run(["--registries-conf", &moved, "pull", "r.example/team/x:1"]).ok();
     place.with_env("CONTAINERS_REGISTRIES_CONF", moved).run(["pull", "r.example/team/x:1"]).ok();
     Ok(())
