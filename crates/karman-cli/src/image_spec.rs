@@ -25,7 +25,7 @@ impl PlatformArg {
     }
 }
 
-/// Reads `NAME`, `PATH`, `oci-layout://PATH[:TAG|@DIGEST]` or `docker-image://REF`. A text that
+/// Reads `NAME`, `PATH`, `oci-layout://PATH[:TAG][@DIGEST]` or `docker-image://REF`. A text that
 /// begins with `/`, `./` or `../` is a path.
 pub(crate) fn parse(text: &str, env: &Environment) -> ImageSpec {
     if let Some(reference) = text.strip_prefix(REGISTRY) {
@@ -36,7 +36,7 @@ pub(crate) fn parse(text: &str, env: &Environment) -> ImageSpec {
         return ImageSpec::Local(text.to_owned());
     };
     let exists = |path: &str| env.absolute(Path::new(path)).exists();
-    let (path, wanted) = split(rest, exists);
+    let (path, wanted) = split(rest, &exists);
     ImageSpec::Layout { name: text.to_owned(), path: absolute(env, path), wanted }
 }
 
@@ -45,11 +45,13 @@ fn absolute(env: &Environment, path: &str) -> PathBuf {
 }
 
 /// A path that exists is one, whatever characters it has.
-fn split(text: &str, exists: impl Fn(&str) -> bool) -> (&str, Option<String>) {
+fn split<'t>(text: &'t str, exists: &dyn Fn(&str) -> bool) -> (&'t str, Option<String>) {
     if exists(text) {
         return (text, None);
     }
     if let Some((path, digest)) = text.split_once('@') {
+        // The digest says all: a tag before it is for people.
+        let (path, _) = split(path, exists);
         return (path, Some(format!("@{digest}")));
     }
     match text.rsplit_once(':') {
@@ -65,10 +67,12 @@ mod tests {
     #[test]
     fn paths_tags_and_digests_fall_apart() {
         let none = |_: &str| false;
-        assert_eq!(split("/a/b", none), ("/a/b", None));
-        assert_eq!(split("/a:1/b", none), ("/a:1/b", None));
-        assert_eq!(split("/a/b:1", none), ("/a/b", Some("1".to_owned())));
-        assert_eq!(split("/a/b:1", |_| true), ("/a/b:1", None));
-        assert_eq!(split("b@sha256:0", none), ("b", Some("@sha256:0".to_owned())));
+        assert_eq!(split("/a/b", &none), ("/a/b", None));
+        assert_eq!(split("/a:1/b", &none), ("/a:1/b", None));
+        assert_eq!(split("/a/b:1", &none), ("/a/b", Some("1".to_owned())));
+        assert_eq!(split("/a/b:1", &|_| true), ("/a/b:1", None));
+        for text in ["b@sha256:0", "b:1@sha256:0"] {
+            assert_eq!(split(text, &none), ("b", Some("@sha256:0".to_owned())));
+        }
     }
 }

@@ -149,7 +149,7 @@ fn write(
     writer.finish()
 }
 
-/// What a worker thread makes of a package.
+/// What a thread makes of a package.
 struct Prepared {
     bytes: Vec<u8>,
     control: Control,
