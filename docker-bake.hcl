@@ -44,6 +44,10 @@ variable "UV_CACHE_ID" {
 variable "BYTECODE" {
   default     = "unchecked-hash"
   description = "Bytecode in the images: unchecked-hash, checked-hash or none"
+  validation {
+    condition     = contains(["unchecked-hash", "checked-hash", "none"], BYTECODE)
+    error_message = "BYTECODE is unchecked-hash, checked-hash or none, not `${BYTECODE}`"
+  }
 }
 
 variable "FREEZE_IMPORTS" {
@@ -54,6 +58,10 @@ variable "FREEZE_IMPORTS" {
 variable "SLIM" {
   default     = "tests stubs docs locales sources duplicates"
   description = "What is taken out of virtual environments; empty for nothing"
+  validation {
+    condition     = length(setsubtract(compact(split(" ", SLIM)), ["tests", "stubs", "docs", "locales", "sources", "duplicates"])) == 0
+    error_message = "SLIM is any of: tests stubs docs locales sources duplicates; not `${SLIM}`"
+  }
 }
 
 variable "DPKG_EXCLUDE" {

@@ -288,12 +288,14 @@ impl Resolver<'_> {
             ));
         }
         chain.push(name.to_owned());
-        let links: Vec<String> = match out.targets.get(name) {
-            Some(target) => linked_targets(target).map(|(_, n)| n.to_owned()).collect(),
+        let links: Vec<(String, String)> = match out.targets.get(name) {
+            Some(target) => {
+                linked_targets(target).map(|(by, n)| (by.to_owned(), n.to_owned())).collect()
+            }
             None => Vec::new(),
         };
         let span = self.config.target(name).map(|d| d.span);
-        for linked in links {
+        for (context, linked) in links {
             if linked == name {
                 return Err(Diagnostic::error(
                     format!("target {name} cannot link to itself"),
@@ -308,7 +310,14 @@ impl Resolver<'_> {
                 );
             }
             if !out.targets.contains_key(&linked) {
-                let mut target = self.target(&linked, span)?;
+                // The block shows no value that came from a variable.
+                let wanted = |d: Diagnostic| {
+                    d.with_hint(format!("context `{context}` of `{name}` is `target:{linked}`"))
+                };
+                let is_missing = self.config.target(&linked).is_none();
+                let mut target = self
+                    .target(&linked, span)
+                    .map_err(|d| if is_missing { wanted(d) } else { d })?;
                 target.output = vec![Output::of_kind("cacheonly")];
                 target.linked = true;
                 out.targets.insert(linked.clone(), target);

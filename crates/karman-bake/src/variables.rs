@@ -164,7 +164,13 @@ fn from_text(var: &VariableDef, ty: &Type, typed: bool, text: &str) -> Eval<Valu
     // The value of a sensitive variable must not end up in a log.
     let shown = if var.sensitive { String::new() } else { format!(": `{text}`") };
     let wrong = |what: &str| {
-        Diagnostic::error(format!("failed to parse `{name}` as {what}{shown}"), var.span)
+        let d = Diagnostic::error(format!("failed to parse `{name}` as {what}{shown}"), var.span);
+        match what {
+            "bool" => d.with_hint(format!(
+                "want `true` or `false`; the value of `{name}` is from `--var` or the environment"
+            )),
+            _ => d,
+        }
     };
     let csv = |line: &str| crate::csv::fields(line).map_err(|_| wrong("CSV"));
     let simple = |ty: &Type| ty.is_primitive() || *ty == Type::Any;

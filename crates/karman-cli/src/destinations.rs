@@ -1,11 +1,11 @@
-//! Where outputs go: what cannot be written after the build is told before it.
+//! Where outputs go: what cannot be written after the build is told before it, and so is a plan of layers that cannot be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use karman_build::TargetSpec;
-use karman_control::{Export, OutputKind};
+use karman_control::{Export, Layering, OutputKind};
 use rustix::fs::{Access, access};
 
 use crate::failure::{Done, Failure};
@@ -14,6 +14,7 @@ use crate::failure::{Done, Failure};
 pub(crate) fn check(specs: &[TargetSpec]) -> Done<()> {
     refuse_terminal(specs)?;
     refuse_shared(specs)?;
+    plans(specs).into_iter().try_for_each(karman_worker::check_layer_plan)?;
     files(specs).try_for_each(|(_, file)| check_file(file))
 }
 
@@ -87,6 +88,16 @@ fn archives(specs: &[TargetSpec]) -> impl Iterator<Item = (&str, &Export)> {
         let file = matches!(export.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar);
         file && export.archive && export.load.is_none()
     })
+}
+
+/// The plans that layers are cut by.
+fn plans(specs: &[TargetSpec]) -> BTreeSet<&Path> {
+    let exports = specs.iter().flat_map(|spec| &spec.exports);
+    let plans = exports.filter_map(|export| match &export.layering {
+        Layering::Packages(layers) => layers.plan.as_deref(),
+        Layering::Steps => None,
+    });
+    plans.collect()
 }
 
 fn files(specs: &[TargetSpec]) -> impl Iterator<Item = (&str, &Path)> {

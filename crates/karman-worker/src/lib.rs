@@ -54,7 +54,7 @@ pub use config::{CommandRunner, Config};
 pub use engine::Engine;
 pub use images::{ImageDetails, LocalImage};
 pub use inventory::{AuditOptions, Gate, ImageSpec, Inspected, MoreFindings};
-pub use layering::{Relayer, Relayered, RelayeredImage};
+pub use layering::{Relayer, Relayered, RelayeredImage, check_layer_plan};
 pub use mounts::{CacheMount, MountsPlace, MovedMount};
 pub use rebuild::{Origin, changed_inputs};
 pub use running::RunRequest;

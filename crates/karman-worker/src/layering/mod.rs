@@ -152,6 +152,14 @@ fn key(cut: &Cut, units: &[UnitInfo]) -> Digest {
     hasher.finish()
 }
 
+/// Reads a plan to find out whether it can be read: the end of a long build is late to say that it cannot.
+///
+/// # Errors
+/// When there is no such file, or it is no plan.
+pub fn check_layer_plan(file: &Path) -> Result<(), SolveError> {
+    read_plan(file).map(drop)
+}
+
 fn read_plan(file: &Path) -> Result<Plan, SolveError> {
     use std::io::Read as _;
     let doing = format!("read the layer plan `{}`", file.display());
