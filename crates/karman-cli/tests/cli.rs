@@ -299,7 +299,9 @@ fn bake_names_images_after_their_targets() {
     let meta: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(meta["nova"]["image.name"], "docker.io/library/nova:latest");
     assert!(meta.get("base").is_none(), "linked targets are no results");
+    // How long ago it was may differ between the two.
+    let json = |name: &[&str]| place.karman(&[name, &["--format", "json"]].concat()).out;
+    assert_eq!(json(&["images"]), json(&["image", "ls"]));
     let list = place.karman(&["image", "ls"]);
-    assert_eq!(place.karman(&["images"]).out, list.out);
     assert!(list.out.contains("nova") && !list.out.contains("base"), "{}", list.out);
 }
