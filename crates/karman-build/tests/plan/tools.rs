@@ -373,6 +373,7 @@ fn a_patch_of_an_unknown_project_is_refused() {
     venv.write(&venv.dir.path().join("patches/dmeo/a.patch"), PATCH);
     let (applied, said) = venv.patch(PATCH);
     assert!(!applied && said.contains("no image of the series installs `dmeo`"), "{said}");
+    assert!(said.contains("\nhint: ") && said.contains("did you mean `demo`?"), "{said}");
 }
 
 #[test]
@@ -394,4 +395,32 @@ fn a_series_is_split_so_that_an_image_sees_its_own_pins() {
     let pins: Vec<String> =
         pins.expect("pins").lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect();
     assert_eq!(read("all/constraints.txt").lines().collect::<Vec<_>>(), pins);
+}
+
+#[test]
+fn a_series_that_cannot_be_split_says_why() {
+    let Some(venv) = Venv::new("a_series_that_cannot_be_split_says_why") else { return };
+    let dir = venv.dir.path().join("constraints");
+    let split = |series: &str| {
+        let (file, out) = (dir.join(format!("{series}.toml")), venv.dir.path().join("out"));
+        let done = venv.tool("split-series", &[&file, &dir.join(series), &out], &[]);
+        assert!(!done.status.success());
+        String::from_utf8_lossy(&done.stderr).into_owned()
+    };
+    let service = "[services.a]\nversion = \"1\"\n";
+    venv.write(&dir.join("2026.1.toml"), service);
+    venv.write(&dir.join("2026.2.toml"), "[services\n");
+    venv.write(&dir.join("2026.3.toml"), service);
+    venv.write(&dir.join("2026.3/upper-constraints.txt"), "a===1\n");
+    let cases = [
+        ("2027.1", "there is no 2027.1.toml in CONSTRAINTS; its series: 2026.1, 2026.2, 2026.3"),
+        ("2026.1", "there is no 2026.1/upper-constraints.txt"),
+        ("2026.2", "2026.2.toml: "),
+        ("2026.3", "`[services.a]` has no `requirements`"),
+    ];
+    for (series, why) in cases {
+        let said = split(series);
+        assert!(said.starts_with("ERROR: ") && said.contains("\nhint: "), "{said}");
+        assert!(said.contains(why) && !said.contains("Traceback"), "{said}");
+    }
 }
