@@ -18,6 +18,7 @@
 //! | `named` | named contexts |
 //! | `dockerfile`, `ignore`, `files` | Dockerfiles, ignore files, local files |
 //! | `resolver` | base images |
+//! | `names`, `units` | progress names; sizes and limits as docker writes them |
 //! | `borrow` | secrets and ssh agents for the session |
 //! | `rebuild` | targets from a provenance |
 //! | `asked` | how a target was asked for, for its provenance |

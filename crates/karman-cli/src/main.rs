@@ -5,6 +5,8 @@
 //! | `cli` | all commands and the flags they share |
 //! | `commands` | one command each |
 //! | `driver` | one build: plan, show, solve, cancel |
+//! | `flags`, `attest`, `call` | flags that commands share |
+//! | `destinations` | what cannot be written is told before the build |
 //! | `setup`, `env`, `config` | identity, store, session, from environment and configuration file |
 //! | `failure` | errors to text and exit codes |
 //! | `image_spec` | which image a command is about |

@@ -15,7 +15,7 @@
 //! | [`unit`] | which paths belong together in every image |
 //! | [`audit`] | findings: leaks, what is missing, promises, surface |
 //! | [`sbom`] | bills of materials |
-//! | `dpkg`, `python` | the two databases of owners |
+//! | `dpkg`, `python`, `claim` | the two databases of owners, and which owner claims which path |
 //! | `elf`, `file` | what the bytes of a file tell |
 //! | [`memory`] | a tree without a disk, for tests |
 //! | `system` | which system, where libraries are looked for, who the users are |

@@ -4,12 +4,14 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`Engine`] | opens a store, implements `Backend` |
+//! | `config` | what it is given |
 //! | `solve` | one solve: identities, keys, the solver's subject |
 //! | `cache` | the two cache keys and the records behind them |
 //! | `agent` | SSH agents: the caller's, or key files answered here |
 //! | `exec` | RUN: sandbox, mounts, users, borrowed things |
 //! | `files` | COPY, ADD, WORKDIR: file actions on a new layer |
 //! | `sources` | images, layouts, contexts, git, HTTP, debootstrap |
+//! | `layers` | layer snapshots: windows of build time, layers of images |
 //! | `images` | images by name in the local store |
 //! | `export` | from layers to blobs, manifests and outputs |
 //! | `layering` | layers along packages, planned over all images of a run |

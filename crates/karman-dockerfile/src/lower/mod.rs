@@ -16,6 +16,9 @@
 //! | `dispatch` | one instruction; those that only change the config |
 //! | `run`, `mounts`, `mount_fields` | `RUN` |
 //! | `copy`, `file_words`, `git_ref` | `ADD`, `COPY` |
+//! | `expose`, `signal` | words of `EXPOSE` and `STOPSIGNAL` |
+//! | `state`, `env` | what is known of a stage; its variables in order |
+//! | `names`, `gofmt` | what people read: progress names, texts of the history |
 //! | `checks` | what the build checks see of it |
 //! | `outline` | what a target takes: arguments, secrets, agents |
 

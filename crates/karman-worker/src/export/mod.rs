@@ -11,6 +11,7 @@
 //! | `documents` | media types, annotations and names |
 //! | `blobs` | the bytes of a layer, made once |
 //! | `attest` | what is said of an image |
+//! | `stoppable` | writing that an interrupt ends |
 //! | `write`, `publish` | outputs appear, images go to registries |
 //! | `shipped` | whether a layer still gives the bytes that it was shipped with |
 
