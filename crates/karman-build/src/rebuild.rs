@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use karman_control::provenance::{
-    BUILD_ARG, BuildRequest, CONTEXT, ConfigSource, INPUT, LABEL, LOCAL, Provenance, SourceInfo,
+    BUILD_ARG, BuildRequest, CONTEXT, ConfigSource, INLINE_CACHE, INPUT, LABEL, LOCAL, Provenance,
+    SourceInfo,
 };
-use karman_control::{OutputKind, OutputSpec};
+use karman_control::{CacheExport, OutputKind, OutputSpec};
 use karman_oci::Platform;
 
 use crate::asked::digest_of;
@@ -59,7 +60,10 @@ pub fn rebuild(provenance: &Provenance, given: &Given) -> Result<Vec<TargetSpec>
         name.push('_');
     }
     let mut last = rebuild.target(&name, &parameters.config_source, &parameters.request)?;
-    let attributes = definition.internal_parameters.output.clone();
+    let mut attributes = definition.internal_parameters.output.clone();
+    if attributes.remove(INLINE_CACHE).is_some() {
+        last.cache_to.extend(CacheExport::new("inline", &BTreeMap::new()));
+    }
     let output = OutputSpec { kind: OutputKind::Image, dest: None, attributes };
     last.exports.push(output.bind().map_err(|e| wrong(e.to_string()))?);
     targets.push(last);

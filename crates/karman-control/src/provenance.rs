@@ -27,6 +27,8 @@ pub const CONTEXT: &str = "context:";
 pub const INPUT: &str = "input:";
 /// Locator of a directory of the caller.
 pub const LOCAL: &str = "local:";
+/// Attribute of the output where the configuration holds an inline cache: `true`.
+pub const INLINE_CACHE: &str = "inline-cache";
 
 /// Algorithm → digest in hexadecimal digits.
 pub type DigestSet = BTreeMap<String, String>;

@@ -19,6 +19,7 @@ pub(crate) const TESTS: Tests = &[
     ("layouts_keep_their_signatures", layouts_keep_their_signatures),
     ("registries_keep_signatures", registries_keep_signatures),
     ("a_rebuild_is_the_same", a_rebuild_is_the_same),
+    ("an_inline_cache_is_rebuilt_too", an_inline_cache_is_rebuilt_too),
     (
         "a_base_of_the_local_store_is_named_for_the_rebuild",
         a_base_of_the_local_store_is_named_for_the_rebuild,
@@ -198,6 +199,17 @@ fn a_rebuild_is_the_same(lab: &Lab) -> Tested {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let left = fs::read_dir(place.store().join("tmp")).expect("the store").count();
     assert_eq!(left, 0, "the rebuild's store is gone");
+    Ok(())
+}
+
+/// The cache in an image's configuration is part of its digest.
+fn an_inline_cache_is_rebuilt_too(lab: &Lab) -> Tested {
+    let place = place(lab)?;
+    let plain = place.run(["image", "ls", "-q"]).ok().out;
+    lab.build(&place, &["-t", "demo", "--cache-to", "type=inline", "ctx"]).ok();
+    assert_ne!(place.run(["image", "ls", "-q"]).ok().out, plain, "the cache is in the image");
+    let told = place.run(["verify", "demo", "--build-context", &base_context(lab)]).ok();
+    assert!(told.out.contains("the rebuild is the same"), "{}", told.out);
     Ok(())
 }
 

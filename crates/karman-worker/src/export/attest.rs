@@ -9,8 +9,8 @@ use std::path::Path;
 use karman_content::Store;
 use karman_control::provenance::{
     Asked, BUILD_TYPE, BuildConfig, BuildDefinition, BuildStep, Builder, BuildkitMetadata,
-    Completeness, Dependency, ExternalParameters, InternalParameters, Lent, PREDICATE_TYPE,
-    Provenance, RunDetails, RunMetadata, Source,
+    Completeness, Dependency, ExternalParameters, INLINE_CACHE, InternalParameters, Lent,
+    PREDICATE_TYPE, Provenance, RunDetails, RunMetadata, Source,
 };
 use karman_control::{
     AnnotationScope, Cause, Export, ImageResult, Layering, SolveError, TargetResult,
@@ -21,6 +21,7 @@ use karman_llb::{HttpSource, MountKind, Network, Op, SourceOp, VertexDigest, sho
 use karman_oci::{Descriptor, Digest, Platform, Reference};
 
 use super::documents::{annotations, is_oci};
+use super::layers::has_inline_cache;
 use crate::cache::Chain;
 use crate::error::{OrFail as _, store as store_error};
 use crate::solve::Scene;
@@ -93,6 +94,9 @@ impl Made<'_> {
             && let Some(plan) = plan.strip_prefix(&asked.cwd).ok().and_then(Path::to_str)
         {
             attributes.insert("layer-plan".to_owned(), plan.to_owned());
+        }
+        if has_inline_cache(target) {
+            attributes.insert(INLINE_CACHE.to_owned(), true.to_string());
         }
         if is_oci(export, target) {
             attributes.remove("oci-mediatypes");

@@ -154,7 +154,8 @@ fn is_pushed(export: &Export) -> bool {
     export.kind == OutputKind::Image && export.push != Push::No
 }
 
-fn has_inline_cache(target: &TargetResult) -> bool {
+/// Whether the configuration of an image holds its cache.
+pub(super) fn has_inline_cache(target: &TargetResult) -> bool {
     target.cache_to.iter().any(|cache| cache.place == CachePlace::Inline)
 }
 
