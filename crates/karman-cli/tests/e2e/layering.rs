@@ -365,6 +365,11 @@ fn images_of_others_are_relayered(lab: &Lab) -> Tested {
     assert_eq!(again.manifest["annotations"]["org.example.kept"], "yes");
     let names = |layout: &Layout, path: &str| layer_of(layout, path);
     assert_ne!(names(&again, "/usr/share/both/three"), names(&again, "/var/lib/dpkg/status"));
+    let few = "type=oci,dest=few,tar=false,layer-budget=4,layer-plan=";
+    other.run(["image", "relayer", &source, "-o", few]).ok();
+    let few = Layout::open(&other.work().join("few"));
+    assert_eq!(few.layers().len(), 4);
+    assert_same(&Flat::of(&few.layers()), &flat(&place, "steps"));
     // The same by name in the store, and once more: nothing changes any longer.
     other
         .run(["image", "relayer", &source, "-o", "type=image", "--prefix", "example.org/new/"])

@@ -1,5 +1,6 @@
 //! `karman image relayer`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -77,7 +78,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Done {
 }
 
 fn export(text: &str, context: &Context) -> Done<Export> {
-    let mut export = parse_output(text)?;
+    let mut export = parse_output(&with_layering(text))?;
     if !matches!(export.kind, OutputKind::Oci | OutputKind::Docker | OutputKind::Image) {
         return Err(Failure::usage_hint(
             format!("`{text}` is no output of images"),
@@ -97,6 +98,15 @@ fn export(text: &str, context: &Context) -> Done<Export> {
         in_cwd(plan);
     }
     Ok(export)
+}
+
+/// The attributes of layers along packages need not be told what they are of: nothing else is made here.
+fn with_layering(text: &str) -> Cow<'_, str> {
+    let has = |name: &str| text.split(',').any(|attribute| attribute.starts_with(name));
+    match !has("layering=") && (has("layer-budget=") || has("layer-plan=")) {
+        true => Cow::Owned(format!("{text},layering=packages")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// The name an image gets: its own, or its last part behind a prefix. An image of a layout is named by its tag there,
