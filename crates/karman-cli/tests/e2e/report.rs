@@ -116,6 +116,12 @@ fn refused(lab: &Lab) -> Tested {
     place.write("newer.json", "{\"version\": 99, \"images\": 7}");
     place.run(["fleet", "diff", "no.json", "no.json"]).is(3, "this is not a report");
     place.run(["fleet", "diff", "newer.json", "newer.json"]).is(3, "version 99");
+    let image = "{\"name\": \"x\", \"digest\": \"\", \"platform\": \"\", \"compressed\": 18446744073709551615, \"unpacked\": 1, \
+                 \"files\": 0, \"packages\": [], \"distributions\": [], \"layers\": [], \"origins\": []}";
+    place.write("large.json", format!("{{\"version\": 1, \"images\": [{image}]}}"));
+    place
+        .run(["fleet", "diff", "large.json", "large.json"])
+        .is(3, "counts more bytes than any disk");
     place.run(["report", "x", "--timeline", "no.json"]).is(3, "no step of a build");
     place.run(["report", "x", "--format=json"]).is(7, "no image `x`");
     Ok(())

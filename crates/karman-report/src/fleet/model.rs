@@ -20,6 +20,9 @@ pub struct Fleet {
     pub timeline: Option<Timeline>,
 }
 
+/// Everything that a report counts, together: an exbibyte, so that sums over two reports fit.
+const MAX_TOTAL: u64 = 1 << 60;
+
 impl Fleet {
     /// A fleet of these images.
     pub fn new(images: Vec<Image>, timeline: Option<Timeline>) -> Self {
@@ -39,7 +42,12 @@ impl Fleet {
         if head.version > VERSION {
             return Err(FleetError::Newer(head.version));
         }
-        Ok(serde_json::from_slice(bytes)?)
+        let fleet: Self = serde_json::from_slice(bytes)?;
+        let total = fleet.images.iter().flat_map(Image::numbers).try_fold(0, u64::checked_add);
+        match total {
+            Some(total) if total <= MAX_TOTAL => Ok(fleet),
+            _ => Err(FleetError::TooLarge),
+        }
     }
 
     /// The JSON that [`Fleet::parse`] reads, with a final line break.
@@ -58,6 +66,9 @@ pub enum FleetError {
     /// Written by a newer program.
     #[error("this is a report of version {0}, and this program reads up to {VERSION}")]
     Newer(u32),
+    /// Sums over it would not fit.
+    #[error("this report counts more bytes than any disk has")]
+    TooLarge,
 }
 
 /// One image.
@@ -89,6 +100,15 @@ pub struct Image {
     /// How long its programs take to start, where that was measured.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub starts: Vec<Start>,
+}
+
+impl Image {
+    /// Everything that is counted of it.
+    fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        let layers = self.layers.iter().map(|layer| layer.size);
+        let origins = self.origins.iter().flat_map(|o| [o.bytes, o.bytecode, o.files]);
+        [self.compressed, self.unpacked, self.files].into_iter().chain(layers).chain(origins)
+    }
 }
 
 /// A package of some kind.
