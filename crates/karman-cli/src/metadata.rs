@@ -4,6 +4,7 @@ use std::path::Path;
 
 use karman_control::{ProvenanceMode, SolveResponse};
 use karman_oci::{Digest, Reference};
+use karman_sys::fs::{Dir, Durability, atomic_write};
 use serde_json::{Map, Value};
 
 use crate::failure::{Done, Failure};
@@ -94,16 +95,11 @@ pub(crate) fn write(path: &Path, text: &str) -> Done<()> {
         // A pipe or a terminal cannot be replaced.
         return std::fs::write(path, text).map_err(failed);
     };
-    let mut fresh = std::ffi::OsString::from(".");
-    fresh.push(name);
-    fresh.push(format!(".{}.tmp", std::process::id()));
-    let fresh = path.with_file_name(fresh);
-    let written = std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, path));
-    if written.is_err() {
-        // The first error is the one that matters.
-        let _ = std::fs::remove_file(&fresh);
-    }
-    written.map_err(failed)
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let dir = Dir::open(parent.unwrap_or(Path::new(".")));
+    let written =
+        dir.and_then(|dir| atomic_write(&dir, name, text.as_bytes(), 0o666, Durability::Process));
+    written.map_err(|error| failed(error.source))
 }
 
 #[cfg(test)]

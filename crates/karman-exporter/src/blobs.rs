@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use karman_oci::{Digest, Hasher};
-use karman_sys::fs::{Dir, atomic_write};
+use karman_sys::fs::{Dir, Draft, atomic_write};
 
 /// The most bytes of a manifest, an index or a config that are read into memory.
 pub const MAX_DOCUMENT: u64 = 16 << 20;
+
+/// What a blob is called before its digest is known.
+const DRAFT: &str = "blob";
 
 /// Blobs that can be read.
 pub trait BlobSource: Send + Sync {
@@ -164,12 +166,8 @@ impl BlobSource for BlobDir {
 
 impl BlobStore for BlobDir {
     fn begin(&self) -> io::Result<Box<dyn BlobSink>> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".{}.{count}.tmp", std::process::id());
-        let dir = self.dir.reopen().map_err(io::Error::other)?;
-        let file = dir.create_file(&name, 0o644).map_err(io::Error::other)?;
-        Ok(Box::new(DirSink { dir, name, file, hasher: Hasher::new(), size: 0, committed: false }))
+        let (draft, file) = Draft::file(&self.dir, DRAFT, 0o644).map_err(io::Error::other)?;
+        Ok(Box::new(DirSink { draft, file, hasher: Hasher::new(), size: 0 }))
     }
 
     fn has_blob(&self, digest: &Digest) -> io::Result<bool> {
@@ -178,12 +176,10 @@ impl BlobStore for BlobDir {
 }
 
 struct DirSink {
-    dir: Dir,
-    name: String,
+    draft: Draft,
     file: File,
     hasher: Hasher,
     size: u64,
-    committed: bool,
 }
 
 impl Write for DirSink {
@@ -200,23 +196,14 @@ impl Write for DirSink {
 }
 
 impl BlobSink for DirSink {
-    fn commit(mut self: Box<Self>, expected: Option<Digest>) -> io::Result<(Digest, u64)> {
-        let digest = std::mem::take(&mut self.hasher).finish();
+    fn commit(self: Box<Self>, expected: Option<Digest>) -> io::Result<(Digest, u64)> {
+        let Self { draft, hasher, size, .. } = *self;
+        let digest = hasher.finish();
         if let Some(expected) = expected.filter(|expected| *expected != digest) {
             let text = format!("blob is `{digest}`, not `{expected}`");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        self.dir.rename(&self.name, &self.dir, digest.hex()).map_err(io::Error::other)?;
-        self.committed = true;
-        Ok((digest, self.size))
-    }
-}
-
-impl Drop for DirSink {
-    fn drop(&mut self) {
-        if !self.committed {
-            // Nobody can be told; a stale temporary file is harmless.
-            let _ = self.dir.unlink(&self.name);
-        }
+        draft.place(digest.hex()).map_err(io::Error::other)?;
+        Ok((digest, size))
     }
 }

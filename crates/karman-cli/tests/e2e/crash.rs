@@ -19,6 +19,7 @@ pub(crate) const TESTS: Tests = &[
     ("an_interrupt_ends_an_audit", an_interrupt_ends_an_audit),
     ("a_termination_ends_everything_with_130", a_termination_ends_everything_with_130),
     ("a_killed_build_leaves_no_process", a_killed_build_leaves_no_process),
+    ("what_a_killed_build_was_writing_goes_with_the_next", what_a_killed_build_was_writing),
 ];
 
 pub(crate) const STEPS: &str = "\
@@ -219,5 +220,52 @@ fn a_killed_build_leaves_no_process(lab: &Lab) -> Tested {
     signal(&child, Signal::KILL);
     child.wait().expect("it ends");
     assert!(wait_for(|| processes_with(&word).is_empty()), "{:?}", processes_with(&word));
+    Ok(())
+}
+
+/// Hidden names beside the outputs of a place.
+fn drafts(place: &Place) -> Vec<String> {
+    let found = std::fs::read_dir(place.work()).expect("work").flatten();
+    let names = found.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with('.') && name.ends_with(".tmp")).collect()
+}
+
+fn what_a_killed_build_was_writing(lab: &Lab) -> Tested {
+    let place = lab.place()?;
+    place.write("ctx/Dockerfile", "FROM scratch\nCOPY files /\n");
+    for n in 0..4000 {
+        place.write(&format!("ctx/files/d{}/f{n}", n % 50), [b'x'; 9000]);
+    }
+    let outputs = [
+        ("out.tar", "type=tar,dest=out.tar"),
+        ("dir", "type=local,dest=dir"),
+        ("image.tar", "type=oci,dest=image.tar"),
+        ("layout", "type=oci,dest=layout,tar=false"),
+    ];
+    lab.build(&place, &["-o", "type=oci,dest=/dev/null", "ctx"]).ok();
+    for (dest, output) in outputs {
+        let args = lab.build_args(&["-o", output, "--metadata-file=m", "ctx"]);
+        let mut child = spawn(&place, args.clone());
+        // It may be done before it is seen: then there is nothing of it to be removed.
+        while child.try_wait().expect("a state").is_none() && drafts(&place).is_empty() {
+            std::thread::yield_now();
+        }
+        signal(&child, Signal::KILL);
+        child.wait().expect("it ends");
+        for name in [dest, "m"] {
+            // Processes with these ids live; only who holds the lock counts.
+            place.write(&format!(".{name}.{}.0.tmp", std::process::id()), "half");
+            place.write(&format!(".{name}.1.1.tmp"), "half");
+        }
+        let held = std::fs::File::open(place.work().join(format!(".{dest}.1.1.tmp"))).expect("it");
+        held.lock().expect("a lock");
+        place.run(args).ok();
+        assert_eq!(drafts(&place), [format!(".{dest}.1.1.tmp")], "{dest}");
+        drop(held);
+        let again = lab.build_args(&["-o", output, "ctx"]);
+        place.run(again).ok();
+        assert!(drafts(&place).is_empty(), "{dest}: {:?}", drafts(&place));
+        assert!(place.work().join(dest).exists());
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use karman_oci::{Descriptor, Digest, Index};
 
 use super::closure::closure;
-use super::{ExportError, IMAGE_NAME, Named, REF_NAME, beside};
+use super::{ExportError, IMAGE_NAME, Named, REF_NAME, new_dir, sweep_beside};
 use crate::blobs::{BlobDir, BlobSource, MAX_DOCUMENT};
 
 /// The file that says what the directory is.
@@ -62,12 +62,13 @@ pub fn add_to_layout(
 /// Fills an existing directory in place, a new one under another name first.
 fn whole(dest: &Path, fill: &dyn Fn(&Path) -> Result<(), ExportError>) -> Result<(), ExportError> {
     if !dest.exists() {
-        let made = anew(dest, fill);
+        let made = new_dir(dest, fill);
         // Whoever was faster made a directory that is filled in place.
         if made.is_ok() || !dest.join("index.json").exists() {
             return made;
         }
     }
+    sweep_beside(dest);
     let _alone = alone(dest);
     fill(dest)
 }
@@ -78,18 +79,6 @@ pub(super) fn alone(dest: &Path) -> Option<fs::File> {
     let dir = fs::File::open(dest).ok()?;
     dir.lock().ok()?;
     Some(dir)
-}
-
-fn anew(dest: &Path, fill: &dyn Fn(&Path) -> Result<(), ExportError>) -> Result<(), ExportError> {
-    let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
-    let temp = beside(dest).map_err(failed)?;
-    fs::create_dir(&temp).map_err(failed)?;
-    let written = fill(&temp).and_then(|()| fs::rename(&temp, dest).map_err(failed));
-    if written.is_err() {
-        // The first error is the one that matters.
-        let _ = fs::remove_dir_all(&temp);
-    }
-    written
 }
 
 fn fill(

@@ -1,7 +1,7 @@
 //! Exporters: OCI layouts and docker archives of images, and root filesystems as files or as a tar.
 //!
 //! A destination is complete or untouched: archives and new layouts are written under a temporary name beside it and
-//! renamed. Two are written in place, as BuildKit does: an existing layout, which keeps its other images (its index is
+//! renamed; what a killed process leaves of them goes when the same destination is written again. Two are written in place, as BuildKit does: an existing layout, which keeps its other images (its index is
 //! replaced last, in one step), and the directory of [`export_local`], which keeps its other files.
 
 mod archive;
@@ -16,12 +16,13 @@ pub use layout::{LayoutEntry, add_to_layout, write_layout};
 pub use rootfs::{Rootfs, export_local, export_tar};
 pub use sweep::sweep_layout;
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use karman_oci::{Descriptor, Digest, Reference};
+use karman_sys::fs::{Dir, Draft, sweep_drafts};
 
 use crate::layer::LayerError;
 use crate::unpack::UnpackError;
@@ -145,27 +146,38 @@ pub fn write_file(
         let mut file = OpenOptions::new().write(true).open(dest).map_err(failed)?;
         return write(&mut file);
     }
-    let temp = beside(dest).map_err(failed)?;
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temp);
-    let mut out = BufWriter::with_capacity(1 << 20, file.map_err(failed)?);
-    let written = write(&mut out)
-        .and_then(|()| out.flush().map_err(failed))
-        .and_then(|()| std::fs::rename(&temp, dest).map_err(failed));
-    if written.is_err() {
-        // The first error is the one that matters.
-        let _ = std::fs::remove_file(&temp);
-    }
-    written
+    let (dir, name) = beside(dest).map_err(failed)?;
+    let (draft, file) = Draft::file(&dir, name, 0o644).map_err(|error| failed(error.source))?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    write(&mut out)?;
+    out.flush().map_err(failed)?;
+    draft.place(name).map_err(|error| failed(error.source))
 }
 
-/// A fresh name in the same directory.
-fn beside(dest: &Path) -> io::Result<PathBuf> {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
+/// The directory of a destination, and its name there.
+fn beside(dest: &Path) -> io::Result<(Dir, &OsStr)> {
     let name = dest.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut temp = std::ffi::OsString::from(".");
-    temp.push(name);
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    temp.push(format!(".{}.{count}.tmp", std::process::id()));
-    Ok(dest.with_file_name(temp))
+    let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let dir = Dir::open(parent.unwrap_or(Path::new("."))).map_err(|error| error.source)?;
+    Ok((dir, name))
+}
+
+/// Makes a new directory through `fill`, which is there whole or not at all.
+fn new_dir<T>(
+    dest: &Path,
+    fill: impl FnOnce(&Path) -> Result<T, ExportError>,
+) -> Result<T, ExportError> {
+    let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
+    let (dir, name) = beside(dest).map_err(failed)?;
+    let draft = Draft::dir(&dir, name, 0o777).map_err(|error| failed(error.source))?;
+    let filled = fill(&dest.with_file_name(draft.name()))?;
+    draft.place(name).map_err(|error| failed(error.source))?;
+    Ok(filled)
+}
+
+/// Removes what killed processes left of a directory that is there now.
+fn sweep_beside(dest: &Path) {
+    if let Ok((dir, name)) = beside(dest) {
+        sweep_drafts(&dir, name);
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use karman_oci::Platform;
 use karman_sys::fs::{Dir, Stat};
 
-use super::{ExportError, beside};
+use super::{ExportError, new_dir, sweep_beside};
 use crate::TimePolicy;
 use crate::layer::{Below, Counts, LayerError, write_entries};
 use crate::tarball::{Entry, EntryKind, Header, Kind, Meta, TarWriter};
@@ -52,22 +52,13 @@ pub fn export_local(
         refuse_conflicts(systems)?;
     }
     if std::fs::symlink_metadata(dest).is_ok() {
+        sweep_beside(dest);
         return fill(systems, is_split, dest, dest, ownership);
     }
     if let Some(parent) = dest.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).map_err(failed)?;
     }
-    let temp = beside(dest).map_err(failed)?;
-    std::fs::create_dir(&temp).map_err(failed)?;
-    let written = fill(systems, is_split, &temp, dest, ownership).and_then(|warnings| {
-        std::fs::rename(&temp, dest).map_err(failed)?;
-        Ok(warnings)
-    });
-    if written.is_err() {
-        // The first error is the one that matters.
-        let _ = std::fs::remove_dir_all(&temp);
-    }
-    written
+    new_dir(dest, |temp| fill(systems, is_split, temp, dest, ownership))
 }
 
 fn fill(

@@ -11,6 +11,7 @@
 
 mod copy;
 mod dir;
+mod draft;
 mod entries;
 mod error;
 mod meta;
@@ -21,6 +22,7 @@ mod xattr;
 
 pub use copy::{Copier, SMALL_FILE};
 pub use dir::Dir;
+pub use draft::{Draft, sweep_drafts};
 pub use entries::Entry;
 pub use error::{FsError, Result};
 pub use meta::{Owner, process_owner, process_umask};

@@ -1,11 +1,10 @@
 //! Replacing a file in one step.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::dir::Dir;
+use super::draft::Draft;
 use super::error::{FsError, Result};
 
 /// Whether a write must survive a power failure.
@@ -18,8 +17,6 @@ pub enum Durability {
 }
 
 /// Writes `data` to `name` in `dir` so that a reader sees the old content or the new, never a part.
-///
-/// The temporary file has the name `.<name>.<pid>.<n>.tmp` in the same directory.
 pub fn atomic_write(
     dir: &Dir,
     name: impl AsRef<Path>,
@@ -27,34 +24,12 @@ pub fn atomic_write(
     mode: u32,
     durability: Durability,
 ) -> Result<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = name.as_ref();
-    let mut temp = OsString::from(".");
-    temp.push(name.as_os_str());
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    temp.push(format!(".{}.{count}.tmp", std::process::id()));
-
-    let written =
-        write_new(dir, &temp, data, mode, durability).and_then(|()| dir.rename(&temp, dir, name));
-    if written.is_err() {
-        // The error that matters is the first one.
-        let _ = dir.unlink(&temp);
-    }
-    written?;
-    if durability == Durability::Machine { dir.sync() } else { Ok(()) }
-}
-
-fn write_new(
-    dir: &Dir,
-    name: &OsString,
-    data: &[u8],
-    mode: u32,
-    durability: Durability,
-) -> Result<()> {
-    let mut file = dir.create_file(name, mode)?;
+    let (draft, mut file) = Draft::file(dir, name, mode)?;
     file.write_all(data).map_err(|error| FsError::io("write", name, error))?;
     if durability == Durability::Machine {
         file.sync_data().map_err(|error| FsError::io("sync", name, error))?;
     }
-    Ok(())
+    draft.place(name)?;
+    if durability == Durability::Machine { dir.sync() } else { Ok(()) }
 }
