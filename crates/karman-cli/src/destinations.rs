@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use karman_build::TargetSpec;
-use karman_control::{Export, Layering, OutputKind};
+use karman_control::{CachePlace, Export, Layering, OutputKind};
 use rustix::fs::{Access, access};
 
 use crate::failure::{Done, Failure};
@@ -15,7 +15,8 @@ pub(crate) fn check(specs: &[TargetSpec]) -> Done<()> {
     refuse_terminal(specs)?;
     refuse_shared(specs)?;
     plans(specs).into_iter().try_for_each(karman_worker::check_layer_plan)?;
-    files(specs).try_for_each(|(_, file)| check_file(file))
+    files(specs).try_for_each(|(_, file)| check_file(file))?;
+    directories(specs).try_for_each(check_dir)
 }
 
 /// Refuses a place at which no file could be made: there is no such directory, it cannot be written, or the place is one.
@@ -28,6 +29,7 @@ pub(crate) fn check_file(file: &Path) -> Done<()> {
         }
         // A pipe or a device is written as it is.
         Ok(found) if !found.is_file() => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(failed(error)),
         _ => {}
     }
     let parent = match file.parent() {
@@ -35,6 +37,29 @@ pub(crate) fn check_file(file: &Path) -> Done<()> {
         _ => Path::new("."),
     };
     access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| failed(error.into()))
+}
+
+/// Refuses a place that is no directory and cannot become one. What is missing above it is made, too.
+fn check_dir(dir: &Path) -> Done<()> {
+    let failed = |source: io::Error| Failure::File { doing: "write", path: dir.to_owned(), source };
+    for place in dir.ancestors() {
+        let place = if place == Path::new("") { Path::new(".") } else { place };
+        match place.metadata() {
+            Ok(found) if !found.is_dir() => {
+                return Err(failed(io::Error::from(io::ErrorKind::NotADirectory)));
+            }
+            Ok(_) => {
+                let writable = access(place, Access::WRITE_OK | Access::EXEC_OK);
+                return writable.map_err(|error| failed(error.into()));
+            }
+            // A link that leads nowhere is there.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && place.symlink_metadata().is_err() => {
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
 }
 
 /// Whether an output of these goes to standard output.
@@ -98,6 +123,22 @@ fn plans(specs: &[TargetSpec]) -> BTreeSet<&Path> {
         Layering::Steps => None,
     });
     plans.collect()
+}
+
+/// Directories that outputs and caches go to; a cache whose failure is only a warning is not among them.
+fn directories(specs: &[TargetSpec]) -> impl Iterator<Item = &Path> {
+    let exports = specs.iter().flat_map(|spec| &spec.exports).filter_map(|export| {
+        let is_layout = matches!(export.kind, OutputKind::Oci | OutputKind::Docker)
+            && !export.archive
+            && export.load.is_none();
+        let is_dir = is_layout || export.kind == OutputKind::Local;
+        export.dest.as_deref().filter(|_| is_dir)
+    });
+    let caches = specs.iter().flat_map(|spec| &spec.cache_to).filter(|cache| !cache.ignore_error);
+    exports.chain(caches.filter_map(|cache| match &cache.place {
+        CachePlace::Local { dir, .. } => Some(dir.as_path()),
+        _ => None,
+    }))
 }
 
 fn files(specs: &[TargetSpec]) -> impl Iterator<Item = (&str, &Path)> {

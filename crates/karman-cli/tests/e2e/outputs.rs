@@ -344,16 +344,32 @@ fn a_new_directory_appears_whole(lab: &Lab) -> Tested {
 fn destinations_that_cannot_be(lab: &Lab) -> Tested {
     let place = place(lab)?;
     fs::create_dir(place.work().join("taken")).expect("a directory");
+    place.write("file", "");
+    std::os::unix::fs::symlink("nowhere", place.work().join("lost")).expect("a link");
     let wrong = [
         (["-o", "type=oci,dest=none/a.tar"], 3, "none/a.tar`: No such file"),
         (["-o", "type=tar,dest=taken"], 3, "taken`: is a directory"),
         (["--metadata-file", "none/meta.json"], 3, "none/meta.json`: No such file"),
         (["--iidfile", "none/id"], 3, "none/id`: No such file"),
+        (["-o", "type=tar,dest=file/a.tar"], 3, "file/a.tar`: Not a directory"),
+        (["-o", "type=local,dest=file"], 3, "file`: not a directory"),
+        (["-o", "type=local,dest=file/dir"], 3, "file/dir`: Not a directory"),
+        (["-o", "type=local,dest=lost"], 3, "lost`: No such file"),
+        (["-o", "type=oci,tar=false,dest=file"], 3, "file`: not a directory"),
+        (["--cache-to", "type=local,dest=file/cache"], 3, "file/cache`: Not a directory"),
     ];
     for (args, code, words) in wrong {
         let told = lab.build(&place, &[&args[..], &["ctx"]].concat()).is(code, words);
         assert!(!told.err.contains("load build definition"), "before the build: {}", told.err);
     }
+    // What is missing above a directory is made.
+    let deep =
+        ["-o", "type=oci,tar=false,dest=a/b/layout", "--cache-to", "type=local,dest=c/d/cache"];
+    lab.build(&place, &[&deep[..], &["ctx"]].concat()).ok();
+    assert!(place.work().join("a/b/layout/index.json").exists());
+    assert!(place.work().join("c/d/cache/index.json").exists());
+    let soft = "type=local,dest=file,ignore-error=true";
+    lab.build(&place, &["--cache-to", soft, "ctx"]).ok();
     let twice = ["-o", "type=oci,dest=a.tar", "-o", "type=docker,dest=./a.tar", "ctx"];
     lab.build(&place, &twice).is(2, "two outputs of `default` go to the same file");
     assert!(!place.work().join("a.tar").exists());

@@ -10,6 +10,7 @@ pub(crate) const TESTS: Tests = &[
     ("cases_hold_for_an_ordinary_user", cases_hold_for_an_ordinary_user),
     ("digests_are_those_of_root", digests_are_those_of_root),
     ("images_run", images_run),
+    ("what_others_may_write_only_is_told_first", what_others_may_write_only),
     ("without_subordinate_ids_the_reason_is_told", without_subordinate_ids_the_reason_is_told),
 ];
 
@@ -80,6 +81,23 @@ fn images_run(lab: &Lab) -> Tested {
     place.run(["image", "ls"]).ok();
     place.run(["cache", "prune", "--all", "--force"]).ok();
     lab.build(&place, &["-t", "x", "ctx"]).ok();
+    Ok(())
+}
+
+fn what_others_may_write_only(lab: &Lab) -> Tested {
+    needs_ranges()?;
+    let place = lab.place_of(Who::User)?;
+    place.write("ctx/Dockerfile", "FROM busybox\nRUN true\n");
+    for args in [
+        ["-o", "type=local,dest=/usr/nobody/dir"],
+        ["-o", "type=local,dest=/usr"],
+        ["-o", "type=tar,dest=/usr/nobody.tar"],
+        ["-o", "type=oci,tar=false,dest=/usr/nobody"],
+        ["--cache-to", "type=local,dest=/usr/nobody"],
+    ] {
+        let told = lab.build(&place, &[&args[..], &["ctx"]].concat()).is(3, "Permission denied");
+        assert!(!told.err.contains("load build definition"), "before the build: {}", told.err);
+    }
     Ok(())
 }
 

@@ -162,12 +162,15 @@ fn beside(dest: &Path) -> io::Result<(Dir, &OsStr)> {
     Ok((dir, name))
 }
 
-/// Makes a new directory through `fill`, which is there whole or not at all.
+/// Makes a new directory through `fill`, which is there whole or not at all, and what is missing above it.
 fn new_dir<T>(
     dest: &Path,
     fill: impl FnOnce(&Path) -> Result<T, ExportError>,
 ) -> Result<T, ExportError> {
     let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
+    if let Some(parent) = dest.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
     let (dir, name) = beside(dest).map_err(failed)?;
     let draft = Draft::dir(&dir, name, 0o777).map_err(|error| failed(error.source))?;
     let filled = fill(&dest.with_file_name(draft.name()))?;

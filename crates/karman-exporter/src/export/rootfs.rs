@@ -47,16 +47,12 @@ pub fn export_local(
     dest: &Path,
     ownership: Ownership,
 ) -> Result<Warnings, ExportError> {
-    let failed = |source| ExportError::Destination { path: dest.to_owned(), source };
     if !is_split {
         refuse_conflicts(systems)?;
     }
     if std::fs::symlink_metadata(dest).is_ok() {
         sweep_beside(dest);
         return fill(systems, is_split, dest, dest, ownership);
-    }
-    if let Some(parent) = dest.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(failed)?;
     }
     new_dir(dest, |temp| fill(systems, is_split, temp, dest, ownership))
 }
