@@ -10,7 +10,8 @@ use karman_content::{LockMode, NamedLock};
 use karman_control::{Cause, Compression, CompressionKind, SolveError};
 use karman_exporter::TimePolicy;
 use karman_exporter::export::{
-    ArchiveKind, LayoutEntry, Named, add_to_layout, write_archive, write_file,
+    ArchiveKind, LayoutEntry, Named, add_to_layout, reading, sweep_layout, write_archive,
+    write_file,
 };
 use karman_exporter::layer::{LayerOptions, write_layer};
 use karman_exporter::layout::Layout;
@@ -262,7 +263,8 @@ impl Engine {
                 let mut blobs: Vec<Digest> = blobs.iter().map(|b| b.digest).collect();
                 blobs.push(top.digest);
                 let entry = LayoutEntry { top, tag: TAG, blobs: &blobs };
-                add_to_layout(store, &entry, path).or_fail(Cause::Engine, doing)
+                add_to_layout(store, &entry, path).or_fail(Cause::Engine, doing)?;
+                sweep_layout(path).or_fail(Cause::Engine, "remove older cache mounts").map(drop)
             }
             MountsPlace::Registry(reference) => push_cache(self, reference, blobs, top, &|_, _| ()),
         }
@@ -355,6 +357,8 @@ fn is_called(id: &str, place: &str, name: &str) -> bool {
 struct Source<'e> {
     engine: &'e Engine,
     from: Opened<'e>,
+    /// An export to the same directory removes what is read here.
+    _reading: Option<std::fs::File>,
 }
 
 enum Opened<'e> {
@@ -370,6 +374,10 @@ impl<'e> Source<'e> {
             let top = layout.resolve(tag).or_fail(Cause::Fetch, &doing)?;
             Ok(Opened::Layout(Box::new(layout), Box::new(top)))
         };
+        let reading = match from {
+            MountsPlace::Directory(path) => reading(path),
+            _ => None,
+        };
         let from = match from {
             MountsPlace::Archive(path) => layout(path, None)?,
             MountsPlace::Directory(path) => layout(path, Some(TAG))?,
@@ -378,7 +386,7 @@ impl<'e> Source<'e> {
                 Opened::Registry(reference, top.bytes)
             }
         };
-        Ok(Self { engine, from })
+        Ok(Self { engine, from, _reading: reading })
     }
 
     fn top(&self) -> Result<Vec<u8>, SolveError> {

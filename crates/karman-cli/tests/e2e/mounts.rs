@@ -1,6 +1,7 @@
 //! Cache mounts: who shares them, waiting for them, moving them to another store.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use karman_testing::{Place, Tested};
@@ -192,6 +193,23 @@ fn mounts_move_to_another_store(lab: &Lab) -> Tested {
     let before = digest(&archive);
     first.run(["cache", "export", "mounts.tar"]).ok();
     assert_eq!(digest(&archive), before);
+    // Another content takes the place of the one before in a directory; what is read meanwhile stays.
+    let blobs = || fs::read_dir(shared.join("blobs/sha256")).expect("a layout").count();
+    assert_eq!(blobs(), 3, "a manifest, its config, a layer");
+    first.write("ctx/Dockerfile", text.replace("echo kept", "echo other"));
+    seen(lab, &first, &[], "seen");
+    let reader = fs::File::open(&shared).expect("the directory");
+    reader.lock_shared().expect("a lock");
+    let mut command = first.command(["cache", "export", "mounts"]);
+    let mut writer =
+        command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(writer.try_wait().expect("a state").is_none(), "it waits for the reader");
+    drop(reader);
+    assert!(writer.wait().expect("it ends").success());
+    assert_eq!(blobs(), 3, "nothing of the one before");
+    let second = lab.place()?;
+    second.run(["cache", "import", &shared.display().to_string()]).ok();
     Ok(())
 }
 

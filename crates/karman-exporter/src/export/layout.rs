@@ -74,10 +74,19 @@ fn whole(dest: &Path, fill: &dyn Fn(&Path) -> Result<(), ExportError>) -> Result
 }
 
 /// Keeps other writers of a layout out until it is dropped; `None` where the file system does not know how. Readers are not kept
-/// out: they see the index before or after.
+/// out, unless they hold [`reading`]: they see the index before or after.
 pub(super) fn alone(dest: &Path) -> Option<fs::File> {
     let dir = fs::File::open(dest).ok()?;
     dir.lock().ok()?;
+    Some(dir)
+}
+
+/// Keeps writers of a layout out, so that no blob is removed that somebody still reads; `None` where the file system does
+/// not know how.
+#[must_use]
+pub fn reading(dest: &Path) -> Option<fs::File> {
+    let dir = fs::File::open(dest).ok()?;
+    dir.lock_shared().ok()?;
     Some(dir)
 }
 

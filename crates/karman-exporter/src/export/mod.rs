@@ -12,7 +12,7 @@ mod sweep;
 
 pub use archive::{ArchiveKind, write_archive};
 pub use closure::closure;
-pub use layout::{LayoutEntry, add_to_layout, write_layout};
+pub use layout::{LayoutEntry, add_to_layout, reading, write_layout};
 pub use rootfs::{Rootfs, export_local, export_tar};
 pub use sweep::sweep_layout;
 
