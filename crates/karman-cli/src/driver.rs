@@ -8,9 +8,11 @@ use karman_build::{
     Answered, BuildFacts, Call, PlanError, Planned, TargetSpec, needs_stdin, plan, plan_what_can,
     short_warning, warnings_summary,
 };
-use karman_control::{Backend as _, CachePlace, Event, SecretSource, Session, SolveResponse};
+use karman_control::{
+    Backend as _, CachePlace, Event, SecretSource, Session, SolveResponse, TargetResult,
+};
 use karman_diag::{Diagnostic, SourceMap, render};
-use karman_oci::Reference;
+use karman_oci::{Digest, Reference};
 use karman_report::{Progress, Redactor, Reporter};
 use karman_sys::signals::Cancellation;
 use karman_worker::{Engine, PruneFilter, SpaceLimits};
@@ -55,6 +57,8 @@ pub(crate) struct Made {
     pub(crate) response: SolveResponse,
     /// What failed of a build that kept going, by target.
     pub(crate) failed: Vec<(String, Failure)>,
+    /// What tells the results of targets apart, images or not: a digest of the steps and their sources.
+    pub(crate) results: BTreeMap<String, Digest>,
 }
 
 /// Runs a build.
@@ -235,6 +239,7 @@ impl Running<'_> {
         let Planned { request, sources, warnings } = planned;
         let sink = reporter.sink();
         show.announce(&warnings, &sources, &reporter);
+        let results = request.targets.iter().map(|t| (t.name.clone(), result_of(t))).collect();
         let build = || {
             let solved = engine.solve(request, session, sink);
             solved.map_err(|e| Failure::build(&e, &sources, &redactor))
@@ -249,8 +254,13 @@ impl Running<'_> {
         for (name, error) in std::mem::take(&mut response.failed) {
             failed.push((name, Failure::build(&error, &sources, &redactor)));
         }
-        Ok(Made { response, failed })
+        Ok(Made { response, failed, results })
     }
+}
+
+fn result_of(target: &TargetResult) -> Digest {
+    let images = target.images.iter().map(|i| format!("{} {:?}\n", i.platform, i.root));
+    Digest::sha256_of(images.collect::<String>().as_bytes())
 }
 
 /// Runs `body`; the first SIGINT or SIGTERM calls `on_cancel` and stops the engine.

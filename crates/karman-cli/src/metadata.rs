@@ -7,6 +7,7 @@ use karman_oci::{Digest, Reference};
 use karman_sys::fs::{Dir, Durability, atomic_write};
 use serde_json::{Map, Value};
 
+use crate::driver::Made;
 use crate::failure::{Done, Failure};
 
 /// The member that says how an image came to be.
@@ -19,20 +20,20 @@ const BUILD_REF_LENGTH: usize = 25;
 
 /// The name of a build, in buildx's form `BUILDER/NODE/ID`. Equal builds have equal names: there is no
 /// history in which two of them would have to be told apart.
-fn build_ref(target: &str, image: &Digest) -> String {
-    let id = Digest::sha256_of(format!("{target} {image}").as_bytes());
+fn build_ref(target: &str, result: &Digest) -> String {
+    let id = Digest::sha256_of(format!("{target} {result}").as_bytes());
     format!("karman/{target}/{}", &id.hex()[..BUILD_REF_LENGTH])
 }
 
 /// One target's metadata in buildx's words; absent members are unknown. `told` is how much of the
 /// provenance there is.
 pub(crate) fn of_target(
-    response: &SolveResponse,
+    all: &Made,
     target: &str,
     tags: &[String],
     told: Option<ProvenanceMode>,
 ) -> Value {
-    let mut map = Map::new();
+    let (response, mut map) = (&all.response, Map::new());
     let made = response.provenance.get(target).map(Vec::as_slice).unwrap_or_default();
     if let Some(mode) = told {
         for (platform, provenance) in made {
@@ -45,8 +46,9 @@ pub(crate) fn of_target(
             map.insert(key, whole);
         }
     }
-    if let Some(descriptor) = response.images.get(target) {
-        map.insert(BUILD_REF.into(), build_ref(target, &descriptor.digest).into());
+    let image = response.images.get(target).map(|descriptor| &descriptor.digest);
+    if let Some(result) = image.or_else(|| all.results.get(target)) {
+        map.insert(BUILD_REF.into(), build_ref(target, result).into());
     }
     if let Some(config) = response.configs.get(target) {
         map.insert("containerimage.config.digest".into(), config.to_string().into());
@@ -104,6 +106,8 @@ pub(crate) fn write(path: &Path, text: &str) -> Done<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use karman_oci::{Descriptor, Digest, media_type};
 
     use super::*;
@@ -115,7 +119,8 @@ mod tests {
         let descriptor = Descriptor::new(media_type::OCI_MANIFEST, digest, 5);
         response.images.insert("nova".into(), descriptor);
         response.configs.insert("nova".into(), digest);
-        let value = of_target(&response, "nova", &["nova".into(), "r.example/n:1".into()], None);
+        let mut all = Made { response, failed: Vec::new(), results: BTreeMap::new() };
+        let value = of_target(&all, "nova", &["nova".into(), "r.example/n:1".into()], None);
         let digest = digest.to_string();
         assert_eq!(value["containerimage.digest"], digest.as_str());
         assert_eq!(value["containerimage.config.digest"], digest.as_str());
@@ -123,5 +128,10 @@ mod tests {
         assert!(build.starts_with("karman/nova/") && build.len() == 12 + 25, "{build}");
         assert_eq!(value["containerimage.descriptor"]["size"], 5);
         assert_eq!(value["image.name"], "docker.io/library/nova:latest,r.example/n:1");
+        // Files have no image, and a build that made them a name.
+        all.results.insert("files".into(), Digest::sha256_of(b"y"));
+        let value = of_target(&all, "files", &[], None);
+        assert_eq!(value.as_object().map(Map::len), Some(1), "{value}");
+        assert!(value["buildx.build.ref"].as_str().is_some_and(|b| b.starts_with("karman/files/")));
     }
 }

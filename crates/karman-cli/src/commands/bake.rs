@@ -204,7 +204,8 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
     };
     args.metadata_file.iter().try_for_each(|file| destinations::check_file(file))?;
     let tags = driver::tags_of(&specs);
-    let Made { response, failed } = driver::build(job(specs), context)?;
+    let all = driver::build(job(specs), context)?;
+    let Made { response, failed, .. } = &all;
     if let (Some(format), Some(plan)) = (args.print_layers, &response.layers) {
         out::data(&layers::print(plan, format))?;
     }
@@ -212,14 +213,14 @@ fn build(args: &Args, resolved: &Resolved, allowed: Allowed, context: &Context) 
         let made = |name: &String| failed.iter().all(|(f, _)| f != name);
         let wanted = tags.iter().filter(|(n, _)| !resolved.targets[*n].linked && made(n));
         let map: Map<String, Value> = wanted
-            .map(|(name, tags)| (name.clone(), metadata::of_target(&response, name, tags, told)))
+            .map(|(name, tags)| (name.clone(), metadata::of_target(&all, name, tags, told)))
             .collect();
         metadata::write_json(file, &Value::Object(map))?;
     }
     if failed.is_empty() {
         return Ok(code);
     }
-    out::note(&summary(tags.keys(), &failed));
+    out::note(&summary(tags.keys(), failed));
     Ok(ExitCode::Failure.code())
 }
 

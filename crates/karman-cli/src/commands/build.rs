@@ -163,11 +163,11 @@ pub(crate) fn run(args: Args, context: Context) -> Done {
         // An id that is left from an earlier build must not outlive a failure.
         metadata::remove(file)?;
     }
-    let response = driver::build(job, &context)?.response;
-    let id = metadata::image_id(&response, NAME);
+    let made = driver::build(job, &context)?;
+    let id = metadata::image_id(&made.response, NAME);
     if let Some(file) = metadata_file {
         let tags = tags.get(NAME).map(Vec::as_slice).unwrap_or_default();
-        metadata::write_json(&file, &metadata::of_target(&response, NAME, tags, told))?;
+        metadata::write_json(&file, &metadata::of_target(&made, NAME, tags, told))?;
     }
     if let (Some(file), Some(id)) = (iidfile, &id) {
         metadata::write(&file, id)?;

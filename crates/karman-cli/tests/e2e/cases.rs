@@ -231,7 +231,9 @@ fn words(text: &str) -> Vec<String> {
 /// The line of metadata with the name of a build, which depends on its image.
 fn without_build(line: &str) -> String {
     match (line.contains("\"buildx.build.ref\": "), line.rsplit_once('/')) {
-        (true, Some((before, _))) => format!("{before}/[BUILD]\",\n"),
+        (true, Some((before, id))) => {
+            format!("{before}/[BUILD]{}", id.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
+        }
         _ => line.to_owned(),
     }
 }
