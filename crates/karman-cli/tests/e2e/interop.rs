@@ -350,6 +350,10 @@ fn what_cannot_be_loaded(lab: &Lab) -> Tested {
     }
     refused("ctx", "it is neither an OCI layout nor a docker archive", kinds);
     refused("nowhere", "No such file", "");
+    let base = Layout::open(&place.work().join("layout")).manifest["layers"][0]["digest"].clone();
+    let base = base.as_str().expect("a digest").replace(':', "/");
+    fs::remove_file(place.work().join("layout/blobs").join(&base)).expect("removed");
+    refused("layout", "blob `sha256:", again);
     assert_eq!(to.run(["image", "ls", "-q"]).ok().out, "");
     for room in ["tmp", "blobs/sha256"] {
         let left = fs::read_dir(to.store().join(room)).expect("a directory").count();

@@ -223,9 +223,16 @@ impl Layout {
         store: &dyn BlobStore,
     ) -> Result<Vec<Descriptor>, LayoutError> {
         let blobs = closure(self, top)?;
-        for blob in &blobs {
-            self.import_blob(&blob.digest, store)
-                .map_err(|source| ExportError::Blob { digest: blob.digest, source })?;
+        let import = |blob: &Descriptor| self.import_blob(&blob.digest, store);
+        // What is not complete leaves nothing in the store.
+        let is_there = |blob: &Descriptor| match store.has_blob(&blob.digest)? {
+            true => Ok(()),
+            false => self.open_blob(&blob.digest).map(drop),
+        };
+        for step in [&is_there as &dyn Fn(&Descriptor) -> io::Result<()>, &import] {
+            for blob in &blobs {
+                step(blob).map_err(|source| ExportError::Blob { digest: blob.digest, source })?;
+            }
         }
         Ok(blobs)
     }
