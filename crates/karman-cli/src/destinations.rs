@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use karman_build::TargetSpec;
-use karman_control::{CachePlace, Export, Layering, OutputKind};
+use karman_control::{Export, Layering, OutputKind};
 use rustix::fs::{Access, access};
 
 use crate::failure::{Done, Failure};
@@ -125,20 +125,15 @@ fn plans(specs: &[TargetSpec]) -> BTreeSet<&Path> {
     plans.collect()
 }
 
-/// Directories that outputs and caches go to; a cache whose failure is only a warning is not among them.
+/// Directories that outputs go to.
 fn directories(specs: &[TargetSpec]) -> impl Iterator<Item = &Path> {
-    let exports = specs.iter().flat_map(|spec| &spec.exports).filter_map(|export| {
+    specs.iter().flat_map(|spec| &spec.exports).filter_map(|export| {
         let is_layout = matches!(export.kind, OutputKind::Oci | OutputKind::Docker)
             && !export.archive
             && export.load.is_none();
         let is_dir = is_layout || export.kind == OutputKind::Local;
         export.dest.as_deref().filter(|_| is_dir)
-    });
-    let caches = specs.iter().flat_map(|spec| &spec.cache_to).filter(|cache| !cache.ignore_error);
-    exports.chain(caches.filter_map(|cache| match &cache.place {
-        CachePlace::Local { dir, .. } => Some(dir.as_path()),
-        _ => None,
-    }))
+    })
 }
 
 fn files(specs: &[TargetSpec]) -> impl Iterator<Item = (&str, &Path)> {

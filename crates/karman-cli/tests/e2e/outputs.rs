@@ -356,7 +356,6 @@ fn destinations_that_cannot_be(lab: &Lab) -> Tested {
         (["-o", "type=local,dest=file/dir"], 3, "file/dir`: Not a directory"),
         (["-o", "type=local,dest=lost"], 3, "lost`: No such file"),
         (["-o", "type=oci,tar=false,dest=file"], 3, "file`: not a directory"),
-        (["--cache-to", "type=local,dest=file/cache"], 3, "file/cache`: Not a directory"),
     ];
     for (args, code, words) in wrong {
         let told = lab.build(&place, &[&args[..], &["ctx"]].concat()).is(code, words);

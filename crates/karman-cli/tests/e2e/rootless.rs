@@ -93,7 +93,6 @@ fn what_others_may_write_only(lab: &Lab) -> Tested {
         ["-o", "type=local,dest=/usr"],
         ["-o", "type=tar,dest=/usr/nobody.tar"],
         ["-o", "type=oci,tar=false,dest=/usr/nobody"],
-        ["--cache-to", "type=local,dest=/usr/nobody"],
     ] {
         let told = lab.build(&place, &[&args[..], &["ctx"]].concat()).is(3, "Permission denied");
         assert!(!told.err.contains("load build definition"), "before the build: {}", told.err);
